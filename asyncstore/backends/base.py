@@ -1,0 +1,179 @@
+"""What a backend is: six primitives over keys and bytes, and what it states of itself.
+
+A backend knows nothing of versions, records or commits. Everything else is built above it, once.
+A new backend subclasses nothing: it has these methods, and passes
+:class:`asyncstore.testing.BackendConformance`. The vocabulary follows obspec and object_store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from asyncstore.errors import BackendError
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes to be stored; never changed while a call that was given them is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend does with conditional writes and listings.
+
+    ``create``: of several concurrent ``put_if(tag=None)`` on one key exactly one is done.
+    ``replace``: of several concurrent ``put_if(tag=t)`` exactly one is done, and a stale tag is
+    refused. ``ordered``: ``list`` answers in ascending byte order of keys.
+    """
+
+    create: bool = True
+    replace: bool = True
+    ordered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as a listing or ``head`` shows it.
+
+    ``tag`` names these very bytes for ``put_if``; None where a listing cannot tell it cheaply.
+    ``data`` is the whole content, attached by a listing that was asked to ``peek``.
+    """
+
+    key: str
+    size: int
+    tag: str | None = None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing.
+
+    ``more`` says that others may follow the last key or prefix shown; such a page is never empty.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The bytes of an object, or of a range of it, with the size and tag of the whole.
+
+    ``tag`` may be empty where only a part was read, or where the object is too large to be a
+    commit record (over 32 MiB).
+    """
+
+    data: bytes
+    size: int
+    tag: str
+
+
+class PutStatus(Enum):
+    """What the backend knows about a conditional write."""
+
+    DONE = "done"
+    """It was applied and is durable."""
+    REFUSED = "refused"
+    """The condition did not hold when this attempt was judged (an earlier one may have landed)."""
+    UNKNOWN = "unknown"
+    """No answer that tells: a lost reply, a timeout, a 409 or 5xx."""
+    FAILED = "failed"
+    """Provably not applied: no space, no permission."""
+    NOT_DURABLE = "not durable"
+    """Applied and visible, but flushing it to the disk failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutReply:
+    """The answer to :meth:`Backend.put_if`; ``error`` says why it is not ``DONE``."""
+
+    status: PutStatus
+    tag: str = ""
+    error: BackendError | None = None
+
+
+def check_key(key: str) -> None:
+    """Raise BackendError for what could lead out of a backend's place, or has no bytes there."""
+    parts = key.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or "\0" in key or "\\" in key:
+        raise BackendError(f"{key[:200]!r} is no key: expected segments joined by '/'")
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Keys to bytes, with conditional writes.
+
+    Keys are relative: ASCII segments of ``[a-z0-9_.,=!()-]`` joined by ``/``. Only a definite
+    "not there" is answered with None or an empty page; whatever else goes wrong is a
+    :class:`~asyncstore.errors.BackendError`. Every method may be cancelled at any await.
+    """
+
+    @property
+    def uri(self) -> str:
+        """Where the bytes are, for people to read. Holds no credentials."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backend keeps of what the protocol asks."""
+        ...
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Blob | None:
+        """Read ``length`` bytes from ``start`` (fewer where the object ends), all by default.
+
+        All of the bytes are of one version of the object. None if there is no such key.
+        """
+        ...
+
+    async def head(self, key: str) -> Entry | None:
+        """Size and tag without the bytes, or None if there is no such key."""
+        ...
+
+    async def list(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",
+        limit: int = 1000,
+        peek: int | None = None,
+        deep: bool = False,
+    ) -> Page:
+        """List what is directly below ``prefix``, which ends in ``/``.
+
+        Objects are entries; deeper ones show as the prefixes that hold them, each ending in
+        ``/``, and only where they hold something. Both come in ascending order after the full
+        key or prefix ``start_after``, at most ``limit`` together (a backend may show fewer).
+
+        With ``deep``, every object at any depth below ``prefix`` is an entry, and there are no
+        prefixes.
+
+        ``peek`` is a hint: a backend for which reading is as cheap as listing may attach ``data``
+        and ``tag`` to entries up to and including the first of at least ``peek`` bytes.
+        """
+        ...
+
+    async def put(self, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
+        """Store unconditionally, all or nothing; durable when it returns.
+
+        An error or a cancellation leaves what was there before, or all of the new bytes.
+        """
+        ...
+
+    async def put_if(self, key: str, data: Buffer, *, tag: str | None) -> PutReply:
+        """Create (``tag=None``) or replace the object that has this tag, atomically.
+
+        Never raises :class:`~asyncstore.errors.BackendError`: whatever happened is the reply. On
+        cancellation the write may or may not be applied, then or later, but never in part.
+        """
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove these objects; those that are not there are no error."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of threads and connections. The next use opens them again."""
+        ...

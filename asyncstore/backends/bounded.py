@@ -1,0 +1,142 @@
+"""Every request of a registry passes here: it waits for a slot, and its time is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from typing import Final
+
+from asyncstore.backends.base import (
+    Backend,
+    Blob,
+    Buffer,
+    Capabilities,
+    Entry,
+    Page,
+    PutReply,
+    PutStatus,
+)
+from asyncstore.errors import BackendTimeout
+
+_SLOWEST: Final = 512 * 1024
+"""Bytes a second below which a transfer counts as hung."""
+
+
+class Slots:
+    """So many requests at once, in whatever event loop is running."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._semaphore = asyncio.Semaphore(count)
+
+    def taken(self) -> asyncio.Semaphore:
+        """To be entered for the time of one request; waiters are served in order."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # a semaphore belongs to the loop that first waits for it
+            self._loop, self._semaphore = loop, asyncio.Semaphore(self._count)
+        return self._semaphore
+
+
+class BoundedBackend:
+    """A backend whose requests are bounded in time and, where ``slots`` are given, in number.
+
+    ``timeout`` is in seconds and for a small request; a large one has the time that its size
+    takes at 512 KiB a second on top. A slot is held for one request only, never while another is
+    awaited, so no batch can deadlock on it. ``on_send`` is called when a request got its slot.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        *,
+        timeout: float,
+        slots: Slots | None = None,
+        on_send: Callable[[], None] | None = None,
+    ) -> None:
+        self.inner = inner
+        self._timeout = timeout
+        self._slots = slots
+        self._on_send = on_send
+
+    def within(self, slots: Slots, on_send: Callable[[], None] | None = None) -> BoundedBackend:
+        """The same backend, with its requests counted by ``slots``."""
+        return BoundedBackend(self.inner, timeout=self._timeout, slots=slots, on_send=on_send)
+
+    @property
+    def uri(self) -> str:
+        """Where the bytes are."""
+        return self.inner.uri
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend keeps."""
+        return self.inner.capabilities
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Blob | None:
+        """Read; the time allows for ``length``, or for any size where that is None."""
+        async with self._request(f"reading {key}", length):
+            return await self.inner.get(key, start=start, length=length)
+
+    async def head(self, key: str) -> Entry | None:
+        """Size and tag."""
+        async with self._request(f"asking for {key}", 0):
+            return await self.inner.head(key)
+
+    async def list(
+        self,
+        prefix: str,
+        *,
+        start_after: str = "",
+        limit: int = 1000,
+        peek: int | None = None,
+        deep: bool = False,
+    ) -> Page:
+        """One page."""
+        async with self._request(f"listing {prefix}", 0):
+            return await self.inner.list(
+                prefix, start_after=start_after, limit=limit, peek=peek, deep=deep
+            )
+
+    async def put(self, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
+        """Store unconditionally; a stream is bounded by whoever feeds it."""
+        size = None
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            size = memoryview(data).nbytes
+        async with self._request(f"writing {key}", size):
+            await self.inner.put(key, data)
+
+    async def put_if(self, key: str, data: Buffer, *, tag: str | None) -> PutReply:
+        """Write conditionally; a timeout is an answer that tells nothing."""
+        try:
+            async with self._request(f"writing {key}", memoryview(data).nbytes):
+                return await self.inner.put_if(key, data, tag=tag)
+        except BackendTimeout as error:
+            return PutReply(PutStatus.UNKNOWN, error=error)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove."""
+        async with self._request(f"removing {len(keys)} keys", 0):
+            await self.inner.delete(keys)
+
+    async def aclose(self) -> None:
+        """Close the backend itself."""
+        await self.inner.aclose()
+
+    @asynccontextmanager
+    async def _request(self, what: str, size: int | None) -> AsyncGenerator[None]:
+        async with self._slots.taken() if self._slots is not None else nullcontext():
+            if self._on_send is not None:
+                self._on_send()
+            seconds = None if size is None else self._timeout + size / _SLOWEST
+            timer = asyncio.timeout(seconds)
+            try:
+                async with timer:
+                    yield
+            except TimeoutError as error:
+                if not timer.expired():
+                    raise
+                raise BackendTimeout(
+                    f"{self.uri} gave no answer within {seconds:.1f} s while {what}"
+                ) from error

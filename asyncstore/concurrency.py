@@ -1,0 +1,182 @@
+"""The few rules of waiting that everything above the backends keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+SMALL = 64 * 1024
+"""Bytes that may be hashed or decoded on the event loop; more goes to a worker thread."""
+
+
+async def in_worker(function: Callable[..., T], *args: Any) -> T:
+    """Run a function without side effects in a worker thread; a cancelled caller does not wait."""
+    return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
+
+
+async def maybe_in_worker(large: bool, function: Callable[..., T], *args: Any) -> T:
+    """Run a function in a worker thread if its work is large, else right here."""
+    return await in_worker(function, *args) if large else function(*args)
+
+
+async def to_the_end(work: Awaitable[T], *, grace: float) -> T:
+    """Await ``work`` even through cancellation, however often it comes.
+
+    The first cancellation starts a clock of ``grace`` seconds; past it the work itself is
+    cancelled and awaited. Either way ``CancelledError`` is raised once the work has ended, from
+    whatever error it ended in. anyio's shielded scope alone does not hold off ``task.cancel()``
+    or ``asyncio.wait_for``, and ``asyncio.shield`` alone leaves an orphan: hence the loop.
+    """
+    future = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    cancelled: asyncio.CancelledError | None = None
+    give_up: float | None = None
+    while not future.done():
+        left = None if give_up is None else give_up - loop.time()
+        if left is not None and left <= 0:
+            future.cancel()
+            left = None
+        # The first cancellation must come through, to start the clock. After it anyio would
+        # cancel this loop again on every turn, but for the shield.
+        with anyio.CancelScope(shield=cancelled is not None):
+            try:
+                await asyncio.wait([future], timeout=left)
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+                give_up = give_up or loop.time() + grace
+    if cancelled is None:
+        return await future
+    cause = None if future.cancelled() else future.exception()
+    raise cancelled from cause
+
+
+def task_of(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+    """A task of its own, for :func:`to_the_end` to own."""
+    return asyncio.get_running_loop().create_task(work, name=name)
+
+
+async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+    """Run all at once and answer their results in order: all of them, or the first plain error.
+
+    The others are cancelled and awaited first; no ExceptionGroup leaves here.
+    """
+    if len(work) == 1:
+        return [await work[0]]
+    tasks: list[asyncio.Task[T]] = []
+
+    def end_others(ended: asyncio.Task[T]) -> None:
+        # A task group goes on when one of its tasks is cancelled alone: the others, which may be
+        # waiting for what it was to do, would hang.
+        if ended.cancelled():
+            for task in tasks:
+                if not task.cancelling():
+                    task.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+            for task in tasks:
+                task.add_done_callback(end_others)
+    except BaseExceptionGroup as errors:
+        error = first_error(errors)
+        raise error from error.__cause__
+    return [task.result() for task in tasks]
+
+
+async def both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """:func:`together` for two whose results differ in type."""
+    results: list[Any] = await together(one, other)
+    return results[0], results[1]
+
+
+async def as_value(work: Awaitable[T]) -> T | Exception:
+    """The result, or the error as a value where it must not cancel what runs beside it."""
+    try:
+        return await work
+    except Exception as error:
+        return error
+
+
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first leaf of an exception group."""
+    first = errors.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def backoff(attempt: int, *, base: float = 0.001, most: float = 0.1) -> None:
+    """Sleep a random time below an exponentially growing bound ("full jitter")."""
+    # Not for secrets: the jitter only has to differ between writers.
+    await asyncio.sleep(random.uniform(0, min(most, base * 2 ** min(attempt, 64))))
+
+
+class NameLocks:
+    """One lock a name, gone when nobody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, name: str, *, timeout: float | None = None) -> AsyncIterator[None]:
+        """Hold the lock of ``name``; waiters are served in order.
+
+        Raises TimeoutError where it is not to be had within ``timeout`` seconds.
+        """
+        lock, users = self._locks.get(name, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._locks[name] = (lock, users + 1)
+        try:
+            async with asyncio.timeout(timeout):
+                await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            users = self._locks[name][1] - 1
+            if users:
+                self._locks[name] = (lock, users)
+            else:
+                del self._locks[name]
+
+
+class ByteLRU:
+    """A mapping that forgets the least recently used once its values exceed ``capacity`` bytes."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._used = 0
+        self._items: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+
+    def get(self, key: str) -> tuple[str, bytes] | None:
+        """The tag and bytes kept for ``key``."""
+        item = self._items.get(key)
+        if item is not None:
+            self._items.move_to_end(key)
+        return item
+
+    def put(self, key: str, tag: str, data: bytes) -> None:
+        """Keep these bytes, if they are not too large to be worth it."""
+        self.drop(key)
+        if len(data) > self._capacity // 8:
+            return
+        self._items[key] = (tag, data)
+        self._used += len(data)
+        while self._used > self._capacity:
+            _, (_, dropped) = self._items.popitem(last=False)
+            self._used -= len(dropped)
+
+    def drop(self, key: str) -> None:
+        """Forget ``key``."""
+        item = self._items.pop(key, None)
+        if item is not None:
+            self._used -= len(item[1])
