@@ -6,8 +6,8 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -38,24 +38,21 @@ async def to_the_end(work: Awaitable[T], *, grace: float) -> T:
     or ``asyncio.wait_for``, and ``asyncio.shield`` alone leaves an orphan: hence the loop.
     """
     future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError as error:
+        if future.cancelled():
+            raise  # it was the work that was cancelled, not who awaits it
+        cancelled = error
     loop = asyncio.get_running_loop()
-    cancelled: asyncio.CancelledError | None = None
-    give_up: float | None = None
-    while not future.done():
-        left = None if give_up is None else give_up - loop.time()
-        if left is not None and left <= 0:
-            future.cancel()
-            left = None
-        # The first cancellation must come through, to start the clock. After it anyio would
-        # cancel this loop again on every turn, but for the shield.
-        with anyio.CancelScope(shield=cancelled is not None):
-            try:
-                await asyncio.wait([future], timeout=left)
-            except asyncio.CancelledError as error:
-                cancelled = cancelled or error
-                give_up = give_up or loop.time() + grace
-    if cancelled is None:
-        return await future
+    give_up = loop.time() + grace
+    with anyio.CancelScope(shield=True):  # else anyio would cancel this loop on every turn
+        while not future.done():
+            left = give_up - loop.time()
+            if left <= 0:
+                future.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future], timeout=left if left > 0 else None)
     cause = None if future.cancelled() else future.exception()
     raise cancelled from cause
 
@@ -149,34 +146,35 @@ class NameLocks:
                 del self._locks[name]
 
 
-class ByteLRU:
+class ByteLRU(Generic[T]):
     """A mapping that forgets the least recently used once its values exceed ``capacity`` bytes."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._used = 0
-        self._items: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._items: OrderedDict[str, tuple[T, int]] = OrderedDict()
 
-    def get(self, key: str) -> tuple[str, bytes] | None:
-        """The tag and bytes kept for ``key``."""
+    def get(self, key: str) -> T | None:
+        """What is kept for ``key``."""
         item = self._items.get(key)
-        if item is not None:
-            self._items.move_to_end(key)
-        return item
+        if item is None:
+            return None
+        self._items.move_to_end(key)
+        return item[0]
 
-    def put(self, key: str, tag: str, data: bytes) -> None:
-        """Keep these bytes, if they are not too large to be worth it."""
+    def put(self, key: str, value: T, size: int) -> None:
+        """Keep a value of so many bytes, if it is not too large to be worth it."""
         self.drop(key)
-        if len(data) > self._capacity // 8:
+        if size > self._capacity // 8:
             return
-        self._items[key] = (tag, data)
-        self._used += len(data)
+        self._items[key] = (value, size)
+        self._used += size
         while self._used > self._capacity:
             _, (_, dropped) = self._items.popitem(last=False)
-            self._used -= len(dropped)
+            self._used -= dropped
 
     def drop(self, key: str) -> None:
         """Forget ``key``."""
         item = self._items.pop(key, None)
         if item is not None:
-            self._used -= len(item[1])
+            self._used -= item[1]

@@ -37,6 +37,13 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
     min_writer: int = FORMAT
     features: list[str] = []
 
+    def reads_like(self, other: Descriptor) -> bool:
+        """Whether reading under either setting is the same."""
+        return (self.version_objects, self.version_digits) == (
+            other.version_objects,
+            other.version_digits,
+        )
+
 
 class _Needs(msgspec.Struct):
     """What must be understood before anything else in a descriptor is."""

@@ -88,6 +88,8 @@ def digest_of(data: Buffer) -> Digest:
 def chunk_hash(data: Buffer) -> str:
     """The digest of one chunk, whatever power of two times 8 MiB it holds."""
     view = memoryview(data).cast("B")
+    if view.nbytes <= CHUNK_SIZE:
+        return hashlib.sha256(view).hexdigest()
     leaves = [
         hashlib.sha256(view[at : at + CHUNK_SIZE]).digest()
         for at in range(0, view.nbytes or 1, CHUNK_SIZE)

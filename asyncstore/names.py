@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from asyncstore.errors import StoreKeyFormatError
@@ -55,6 +56,7 @@ def _problem(name: str) -> str | None:
     return None
 
 
+@lru_cache(4096)  # every request of an operation needs it again
 def escape_name(name: str) -> str:
     """The key segment of ``name``: at most 240 characters of ``[a-z0-9_.,=!()-]``."""
     tokens = _tokens(name.encode())

@@ -116,7 +116,6 @@ class Record:
 
 
 _decoder = msgspec.json.Decoder(Manifest)
-_encoder = msgspec.json.Encoder()
 
 
 def new_commit() -> str:
@@ -146,9 +145,8 @@ def write_live(manifest: Manifest, inline: bytes, *, commit: str, after: Line | 
     Raises IntegrityError where the manifest breaks a rule that every reader checks.
     """
     check_manifest(manifest, inline_size=len(inline))
-    # Canonical JSON: sorted keys, no spaces, ASCII. msgspec writes UTF-8: json has the last word.
-    tree = json.loads(_encoder.encode(manifest))
-    header = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    tree = msgspec.to_builtins(manifest)
+    header = json.dumps(tree, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
     missing = MIN_LIVE_SIZE - LINE_SIZE - len(header) - 1 - len(inline)
     header += b" " * max(missing, 0) + b"\n"
     if len(header) > MAX_HEADER:
@@ -245,9 +243,12 @@ class _Reader(msgspec.Struct):
     features: list[str] = []
 
 
+_reader = msgspec.json.Decoder(_Reader)
+
+
 def _read_manifest(header: bytes, where: str) -> Manifest:
     try:
-        reader = msgspec.json.decode(header, type=_Reader)
+        reader = _reader.decode(header)
         if reader.min_reader > FORMAT or reader.features:
             needs = ", ".join(reader.features) or f"format {reader.min_reader}"
             raise UnsupportedFormatError(
@@ -289,8 +290,12 @@ def _entry_problem(entry: FileEntry, inline_size: int) -> str | None:
         return "a number is out of range"
     if entry.i is not None and entry.i + entry.n > inline_size:
         return "it reaches past the inline bytes"
+    if not _HEX64.fullmatch(entry.h):
+        return "a digest is malformed"
+    if not entry.c and entry.n <= entry.s == CHUNK_SIZE:
+        return None  # one chunk, whose digest is that of the file
     chunks = entry.chunks
-    if any(not _HEX64.fullmatch(chunk) for chunk in (entry.h, *chunks)):
+    if any(not _HEX64.fullmatch(chunk) for chunk in chunks):
         return "a digest is malformed"
     doublings = entry.s // CHUNK_SIZE
     if entry.s != CHUNK_SIZE * doublings or doublings.bit_count() != 1:

@@ -26,7 +26,6 @@ Reading settings is plain synchronous code: do it before the event loop starts, 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 import tomllib
@@ -38,7 +37,19 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, get_
 import platformdirs
 
 from asyncstore.errors import RegistrySettingsConflict, StoreKeyFormatError
-from asyncstore.keys import check_location, close_name
+from asyncstore.given import (
+    ROOT_MARK,
+    Given,
+    parse_bool,
+    parse_one_of,
+    parse_optional_text,
+    parse_path,
+    parse_seconds,
+    parse_uri,
+    unknown,
+    wrong,
+)
+from asyncstore.keys import check_location
 
 __all__ = ["DiscoveryPolicy", "MountSettings", "Settings", "SettingsOverrides"]
 
@@ -50,9 +61,6 @@ FILE_NAME: Final = "asyncstore.toml"
 _PREFIX: Final = "ASYNCSTORE_"
 _MOUNT_PREFIX: Final = "ASYNCSTORE_MOUNTS__"
 _MINDTRACE_STORE_DIR: Final = "MINDTRACE_DIR_PATHS__STORE_DIR"
-_ROOT_MARK: Final = "${root}"
-_TRUE_WORDS: Final = ("true", "1", "yes", "on")
-_FALSE_WORDS: Final = ("false", "0", "no", "off")
 
 
 class SettingsOverrides(TypedDict, total=False):
@@ -131,7 +139,7 @@ class Settings:
     """
 
     root: Path = field(default_factory=_default_root)
-    store_dir: Path = Path(_ROOT_MARK, "store")
+    store_dir: Path = Path(ROOT_MARK, "store")
     default_location: str | None = None
     mounts: Mapping[str, MountSettings] = field(
         default_factory=lambda: dict[str, MountSettings](), hash=False
@@ -143,14 +151,14 @@ class Settings:
         root = str(self.root)
         mounts: dict[str, MountSettings] = {}
         for name, mount in _checked_mounts(self.mounts).items():
-            uri = mount.uri.replace(_ROOT_MARK, root)
+            uri = mount.uri.replace(ROOT_MARK, root)
             mounts[name] = dataclasses.replace(mount, uri=uri)
         if not isinstance(cast("object", self.discovery), DiscoveryPolicy):
-            raise _wrong(_Given(self.discovery, "Settings: discovery"), "a DiscoveryPolicy")
-        store_dir = Path(str(self.store_dir).replace(_ROOT_MARK, root))
+            raise wrong(Given(self.discovery, "Settings: discovery"), "a DiscoveryPolicy")
+        store_dir = Path(str(self.store_dir).replace(ROOT_MARK, root))
         object.__setattr__(self, "store_dir", store_dir)
         object.__setattr__(self, "mounts", mounts)
-        _check_default_location(_Given(self.default_location, "default_location"), mounts)
+        _check_default_location(Given(self.default_location, "default_location"), mounts)
 
     @classmethod
     def load(cls, **overrides: Unpack[SettingsOverrides]) -> Settings:
@@ -175,134 +183,45 @@ class Settings:
         not TOML, or it holds a setting that does not exist; the message names the file.
         """
         caller = "Settings.from_file"
-        file = _find_file() if path is None else _path(_Given(path, f"{caller}: path"), known=())
+        file = (
+            _find_file() if path is None else parse_path(Given(path, f"{caller}: path"), known=())
+        )
         return _resolve({} if file is None else _read_file(file), overrides, caller)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A value as somebody gave it, with what an error message calls it."""
-
-    value: object
-    label: str
-    base: Path | None = None  # relative paths start here; None leaves them relative
-    is_text: bool = False  # from an environment variable, where "1" may be a bool or a number
 
 
 # One source of settings: ("discovery", "mode") -> what was given. A mount also has an entry
 # of its own, ("mounts", name), so that one without any field is not lost.
-_Layer: TypeAlias = dict[tuple[str, ...], _Given]
+_Layer: TypeAlias = dict[tuple[str, ...], Given]
 
 
-def _wrong(given: _Given, expected: str, choices: Collection[str] = ()) -> RegistrySettingsConflict:
-    plain = isinstance(given.value, str | int | float)
-    found = f"{given.value!r:.80}" if plain else type(given.value).__name__
-    near = close_name(given.value, choices) if isinstance(given.value, str) else None
-    hint = f"; did you mean {near!r}?" if near else ""
-    return RegistrySettingsConflict(f"{given.label} must be {expected}, not {found}{hint}")
+def _root(given: Given) -> Path:
+    return parse_path(given, known=())
 
 
-def _unknown(source: str, key: object, known: Collection[str]) -> RegistrySettingsConflict:
-    near = close_name(str(key), known)
-    hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(known)}"
-    return RegistrySettingsConflict(f"{source}: there is no setting {key!r}; {hint}")
-
-
-def _text(given: _Given) -> str:
-    if not isinstance(given.value, str) or not given.value.strip():
-        raise _wrong(given, "text that is not empty")
-    return given.value
-
-
-def _optional_text(given: _Given) -> str | None:
-    return None if given.value is None else _text(given)
-
-
-def _bool(given: _Given) -> bool:
-    if isinstance(given.value, bool):
-        return given.value
-    word = str(given.value).strip().lower()
-    if not given.is_text or word not in _TRUE_WORDS + _FALSE_WORDS:
-        raise _wrong(given, "true or false")
-    return word in _TRUE_WORDS
-
-
-def _seconds(given: _Given) -> float:
-    expected = "a number of seconds above 0"
-    value = given.value
-    if isinstance(value, bool) or not isinstance(value, str if given.is_text else int | float):
-        raise _wrong(given, expected)
-    try:
-        seconds = float(value)
-    except (ValueError, OverflowError):
-        raise _wrong(given, expected) from None
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise _wrong(given, expected)
-    return seconds
-
-
-def _one_of(*choices: str) -> Callable[[_Given], str]:
-    def parse(given: _Given) -> str:
-        if given.value not in choices:
-            raise _wrong(given, f"one of {', '.join(map(repr, choices))}", choices)
-        return str(given.value)
-
-    return parse
-
-
-def _path(given: _Given, known: Collection[str] = (_ROOT_MARK,)) -> Path:
-    text = given.value
-    if isinstance(text, os.PathLike):
-        text = os.fspath(cast("os.PathLike[str]", text))
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise _wrong(given, "a path")
-    for mark in re.findall(r"\$\{.*?\}", text):
-        if mark not in known:
-            usable = ", ".join(known) or "nothing"
-            raise RegistrySettingsConflict(f"{given.label} has {mark}; {usable} is expanded here")
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:  # "~nobody"
-        raise _wrong(given, "a path below a home folder that is known") from error
-    # A path that starts with ${root} is absolute or not as the root is, which is settled later.
-    return given.base / path if given.base and not text.startswith(_ROOT_MARK) else path
-
-
-def _root(given: _Given) -> Path:
-    return _path(given, known=())
-
-
-def _uri(given: _Given) -> str:
-    value = given.value
-    if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
-        return value
-    return str(_path(given))
-
-
-_TOP: Final[dict[str, Callable[[_Given], Any]]] = {
+_TOP: Final[dict[str, Callable[[Given], Any]]] = {
     "root": _root,
-    "store_dir": _path,
-    "default_location": _optional_text,
+    "store_dir": parse_path,
+    "default_location": parse_optional_text,
 }
-_DISCOVERY: Final[dict[str, Callable[[_Given], Any]]] = {
-    "mode": _one_of(*get_args(DiscoveryMode)),
-    "probe_timeout": _seconds,
-    "on_error": _one_of(*get_args(OnError)),
-    "trust_cache": _bool,
+_DISCOVERY: Final[dict[str, Callable[[Given], Any]]] = {
+    "mode": parse_one_of(*get_args(DiscoveryMode)),
+    "probe_timeout": parse_seconds,
+    "on_error": parse_one_of(*get_args(OnError)),
+    "trust_cache": parse_bool,
 }
-_MOUNT: Final[dict[str, Callable[[_Given], Any]]] = {
-    "uri": _uri,
-    "read_only": _bool,
-    "discoverable": _bool,
-    "optional": _bool,
-    "description": _optional_text,
+_MOUNT: Final[dict[str, Callable[[Given], Any]]] = {
+    "uri": parse_uri,
+    "read_only": parse_bool,
+    "discoverable": parse_bool,
+    "optional": parse_bool,
+    "description": parse_optional_text,
 }
 _SECTIONS: Final = ("discovery", "mounts")
 
 
-def _check_fields(instance: object, parsers: Mapping[str, Callable[[_Given], Any]]) -> None:
+def _check_fields(instance: object, parsers: Mapping[str, Callable[[Given], Any]]) -> None:
     for name, parse in parsers.items():
-        given = _Given(getattr(instance, name), f"{type(instance).__name__}: {name}")
+        given = Given(getattr(instance, name), f"{type(instance).__name__}: {name}")
         object.__setattr__(instance, name, parse(given))
 
 
@@ -314,18 +233,18 @@ def _check_name(name: object, label: str) -> None:
 
 
 def _checked_mounts(mounts: object) -> dict[str, MountSettings]:
-    for name, mount in _table(_Given(mounts, "Settings: mounts")).items():
+    for name, mount in _table(Given(mounts, "Settings: mounts")).items():
         _check_name(name, "Settings: mounts")
         if not isinstance(mount, MountSettings):
-            raise _wrong(_Given(mount, f"Settings: mounts.{name}"), "a MountSettings")
+            raise wrong(Given(mount, f"Settings: mounts.{name}"), "a MountSettings")
     return cast("dict[str, MountSettings]", mounts)
 
 
-def _check_default_location(given: _Given, mounts: Collection[str]) -> None:
+def _check_default_location(given: Given, mounts: Collection[str]) -> None:
     # Without mounts the store gets them elsewhere, and checks this name against those.
     if given.value is not None and mounts and given.value not in mounts:
         names = ", ".join(map(repr, mounts))
-        raise _wrong(given, f"one of the mounts ({names})", mounts)
+        raise wrong(given, f"one of the mounts ({names})", mounts)
 
 
 def _find_file() -> Path | None:
@@ -350,12 +269,12 @@ def _read_file(path: Path) -> _Layer:
     return _flatten(table, str(path), path.parent)
 
 
-def _table(given: _Given) -> Mapping[object, object]:
+def _table(given: Given) -> Mapping[object, object]:
     if isinstance(given.value, DiscoveryPolicy | MountSettings):
         return cast("Mapping[object, object]", dataclasses.asdict(given.value))
     value = given.value
     if not isinstance(value, Mapping):
-        raise _wrong(given, "a table of settings")
+        raise wrong(given, "a table of settings")
     return cast("Mapping[object, object]", value)
 
 
@@ -363,31 +282,31 @@ def _flatten(table: Mapping[str, object], source: str, base: Path | None = None)
     layer: _Layer = {}
     for key, value in table.items():
         if key in _TOP:
-            layer[key,] = _Given(value, f"{source}: {key}", base)
+            layer[key,] = Given(value, f"{source}: {key}", base)
         elif key == "discovery":
-            layer |= _section(_Given(value, f"{source}: {key}", base), (key,), _DISCOVERY)
+            layer |= _section(Given(value, f"{source}: {key}", base), (key,), _DISCOVERY)
         elif key == "mounts":
-            for name, mount in _table(_Given(value, f"{source}: mounts", base)).items():
+            for name, mount in _table(Given(value, f"{source}: mounts", base)).items():
                 _check_name(name, f"{source}: mounts")
-                layer |= _mount(str(name), _Given(mount, f"{source}: mounts.{name}", base))
+                layer |= _mount(str(name), Given(mount, f"{source}: mounts.{name}", base))
         else:
-            raise _unknown(source, key, [*_TOP, *_SECTIONS])
+            raise unknown(source, key, [*_TOP, *_SECTIONS])
     return layer
 
 
-def _mount(name: str, given: _Given) -> _Layer:
+def _mount(name: str, given: Given) -> _Layer:
     value = given.value
     if isinstance(value, str | os.PathLike):  # short for a table with only a uri
         given = dataclasses.replace(given, value={"uri": cast("object", value)})
     return {("mounts", name): given} | _section(given, ("mounts", name), _MOUNT)
 
 
-def _section(given: _Given, path: tuple[str, ...], known: Collection[str]) -> _Layer:
+def _section(given: Given, path: tuple[str, ...], known: Collection[str]) -> _Layer:
     layer: _Layer = {}
     for key, value in _table(given).items():
         if key not in known:
-            raise _unknown(given.label, key, known)
-        layer[*path, str(key)] = _Given(value, f"{given.label}.{key}", given.base)
+            raise unknown(given.label, key, known)
+        layer[*path, str(key)] = Given(value, f"{given.label}.{key}", given.base)
     return layer
 
 
@@ -399,7 +318,7 @@ def _environment(environ: Mapping[str, str], mounts: Collection[str]) -> _Layer:
     layer: _Layer = {}
     for variable, path in variables.items():  # MINDTRACE comes first: a later one is stronger
         if value := environ.get(variable):
-            layer[path] = _Given(value, f"environment variable {variable}", is_text=True)
+            layer[path] = Given(value, f"environment variable {variable}", is_text=True)
     # Sorted, because the order of mounts means something and that of the environment does not.
     for variable in sorted(environ):
         written, _, key = variable.removeprefix(_MOUNT_PREFIX).rpartition("__")
@@ -408,7 +327,7 @@ def _environment(environ: Mapping[str, str], mounts: Collection[str]) -> _Layer:
                 continue
             label = f"environment variable {variable}"
             name = _mount_of_variable(written, mounts, label)
-            given = _Given(environ[variable], label, is_text=True)
+            given = Given(environ[variable], label, is_text=True)
             layer.setdefault(("mounts", name), given)
             layer["mounts", name, key.lower()] = given
     return layer

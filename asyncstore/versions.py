@@ -9,6 +9,7 @@ keys is descending order of versions and the first key of a listing is the newes
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from asyncstore.errors import StoreKeyFormatError
@@ -18,6 +19,8 @@ Version: TypeAlias = tuple[int, ...]
 LATEST: Final = "latest"
 MAX_COMPONENTS: Final = 7
 MAX_DIGITS: Final = 18
+MAX_TEXT: Final = 80
+"""Longest version as text, so that a key stays far below what file systems allow (255 bytes)."""
 
 _TEXT: Final = re.compile(r"[vV]?([0-9]+(?:\.[0-9]+)*)")
 _NINES: Final = str.maketrans("0123456789", "9876543210")
@@ -36,10 +39,10 @@ def read_version(text: object) -> Version:
             f"'{LATEST}'"
         )
     parts = match[1].split(".")
-    if len(parts) > MAX_COMPONENTS or any(len(part) > MAX_DIGITS for part in parts):
+    if len(parts) > MAX_COMPONENTS or len(match[1]) > MAX_TEXT or any(len(part) > MAX_DIGITS for part in parts):
         raise StoreKeyFormatError(
             f"{text[:80]!r} is no version: at most {MAX_COMPONENTS} numbers of at most "
-            f"{MAX_DIGITS} digits each"
+            f"{MAX_DIGITS} digits each, and {MAX_TEXT} characters in all"
         )
     return tuple(int(part) for part in parts)
 
@@ -82,11 +85,13 @@ def next_version(newest: Version | None, components: int) -> Version:
     return (*newest[:-1], last)
 
 
+@lru_cache(4096)
 def version_key(version: Version) -> str:
     """The key segment of a version: ``1.0.10`` -> ``z8z9y89_1.0.10``."""
     return "".join(map(_inverted, version)) + "_" + format_version(version)
 
 
+@lru_cache(4096)  # a listing shows the same keys again and again
 def version_of_key(segment: str, components: int) -> Version | None:
     """The version whose key is exactly ``segment``, else None: the key is foreign."""
     _, mark, text = segment.partition("_")

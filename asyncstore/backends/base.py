@@ -151,7 +151,8 @@ class Backend(Protocol):
         prefixes.
 
         ``peek`` is a hint: a backend for which reading is as cheap as listing may attach ``data``
-        and ``tag`` to entries up to and including the first of at least ``peek`` bytes.
+        and ``tag`` to entries up to and including the first of at least ``peek`` bytes, and may
+        end the page there.
         """
         ...
 

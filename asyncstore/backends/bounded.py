@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
-from typing import Final
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from asyncstore.backends.base import (
     Backend,
@@ -18,6 +17,10 @@ from asyncstore.backends.base import (
     PutStatus,
 )
 from asyncstore.errors import BackendTimeout
+
+T = TypeVar("T")
+
+_SLOTS: Final = 64
 
 _SLOWEST: Final = 512 * 1024
 """Bytes a second below which a transfer counts as hung."""
@@ -57,7 +60,7 @@ class BoundedBackend:
     ) -> None:
         self.inner = inner
         self._timeout = timeout
-        self._slots = slots
+        self._slots = slots or Slots(_SLOTS)
         self._on_send = on_send
 
     def within(self, slots: Slots, on_send: Callable[[], None] | None = None) -> BoundedBackend:
@@ -76,13 +79,13 @@ class BoundedBackend:
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Blob | None:
         """Read; the time allows for ``length``, or for any size where that is None."""
-        async with self._request(f"reading {key}", length):
-            return await self.inner.get(key, start=start, length=length)
+        return await self._send(
+            "reading", key, length, lambda: self.inner.get(key, start=start, length=length)
+        )
 
     async def head(self, key: str) -> Entry | None:
         """Size and tag."""
-        async with self._request(f"asking for {key}", 0):
-            return await self.inner.head(key)
+        return await self._send("asking for", key, 0, lambda: self.inner.head(key))
 
     async def list(
         self,
@@ -94,49 +97,57 @@ class BoundedBackend:
         deep: bool = False,
     ) -> Page:
         """One page."""
-        async with self._request(f"listing {prefix}", 0):
-            return await self.inner.list(
+        return await self._send(
+            "listing",
+            prefix,
+            0,
+            lambda: self.inner.list(
                 prefix, start_after=start_after, limit=limit, peek=peek, deep=deep
-            )
+            ),
+        )
 
     async def put(self, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
         """Store unconditionally; a stream is bounded by whoever feeds it."""
         size = None
         if isinstance(data, (bytes, bytearray, memoryview)):
             size = memoryview(data).nbytes
-        async with self._request(f"writing {key}", size):
-            await self.inner.put(key, data)
+        await self._send("writing", key, size, lambda: self.inner.put(key, data))
 
     async def put_if(self, key: str, data: Buffer, *, tag: str | None) -> PutReply:
         """Write conditionally; a timeout is an answer that tells nothing."""
         try:
-            async with self._request(f"writing {key}", memoryview(data).nbytes):
-                return await self.inner.put_if(key, data, tag=tag)
+            return await self._send(
+                "writing",
+                key,
+                memoryview(data).nbytes,
+                lambda: self.inner.put_if(key, data, tag=tag),
+            )
         except BackendTimeout as error:
             return PutReply(PutStatus.UNKNOWN, error=error)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove."""
-        async with self._request(f"removing {len(keys)} keys", 0):
-            await self.inner.delete(keys)
+        await self._send("removing", f"{len(keys)} keys", 0, lambda: self.inner.delete(keys))
 
     async def aclose(self) -> None:
         """Close the backend itself."""
         await self.inner.aclose()
 
-    @asynccontextmanager
-    async def _request(self, what: str, size: int | None) -> AsyncGenerator[None]:
-        async with self._slots.taken() if self._slots is not None else nullcontext():
+    async def _send(
+        self, doing: str, what: str, size: int | None, request: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Make one request, in a slot and in time. Every load passes here, so it is kept lean."""
+        async with self._slots.taken():
             if self._on_send is not None:
                 self._on_send()
             seconds = None if size is None else self._timeout + size / _SLOWEST
             timer = asyncio.timeout(seconds)
             try:
                 async with timer:
-                    yield
+                    return await request()
             except TimeoutError as error:
                 if not timer.expired():
                     raise
                 raise BackendTimeout(
-                    f"{self.uri} gave no answer within {seconds:.1f} s while {what}"
+                    f"{self.uri} gave no answer within {seconds:.1f} s while {doing} {what}"
                 ) from error

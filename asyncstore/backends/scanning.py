@@ -7,7 +7,7 @@ import hashlib
 import heapq
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -25,7 +25,10 @@ def tag_of(data: bytes) -> str:
 
 
 def read(path: str, start: int, length: int | None, *, most: int | None = None) -> Blob | None:
-    """Read a range with one open; None where there is no such file, EFBIG over ``most`` bytes."""
+    """Read a range with one open; None where there is no such file, EFBIG over ``most`` bytes.
+
+    Only who asks for all there is gets a tag: hashing payload a second time would be for nothing.
+    """
     try:  # not blocking: opening a planted pipe would wait for its writer
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except ABSENT:
@@ -42,7 +45,8 @@ def read(path: str, start: int, length: int | None, *, most: int | None = None) 
         data = _read_exactly(fd, start, wanted)
     finally:
         os.close(fd)
-    return Blob(data, size, tag_of(data) if wanted == size else "")
+    whole = wanted == size and (length is None or length > size)
+    return Blob(data, size, tag_of(data) if whole else "")
 
 
 def _read_exactly(fd: int, start: int, wanted: int) -> bytes:
@@ -62,6 +66,8 @@ def _read_exactly(fd: int, start: int, wanted: int) -> bytes:
 def names(folder: str) -> list[str] | None:
     """What a directory holds; a directory in it with the ``/`` that it sorts by."""
     try:
+        if os.stat(folder).st_nlink == 2:  # no directories in it, where the file system counts them
+            return os.listdir(folder)
         with os.scandir(folder) as found:
             return [e.name + "/" if e.is_dir(follow_symlinks=False) else e.name for e in found]
     except ABSENT:
@@ -70,7 +76,7 @@ def names(folder: str) -> list[str] | None:
 
 def ascending(found: list[str], prefix: str, start_after: str, limit: int) -> Iterator[str]:
     """Keys and prefixes of these names that come after ``start_after``, in order."""
-    left = [name for name in found if prefix + name > start_after]
+    left = [name for name in found if prefix + name > start_after] if start_after else found
     if len(left) > 8 * limit:  # the first few of many cost no sorting of all
         first = heapq.nsmallest(limit + 1, left)
         yield from (prefix + name for name in first)
@@ -78,8 +84,11 @@ def ascending(found: list[str], prefix: str, start_after: str, limit: int) -> It
     yield from (prefix + name for name in sorted(left))
 
 
-def page(root: str, keys: Iterable[str], limit: int, peek: int | None) -> Page:
-    """A page of these keys and prefixes: of those that are there, up to ``limit``."""
+def page(root: str, keys: Iterator[str], limit: int, peek: int | None) -> Page:
+    """A page of these keys and prefixes: of those that are there, up to ``limit``.
+
+    Who peeks is looking for the first of that size, so the page ends with it.
+    """
     entries: list[Entry] = []
     prefixes: list[str] = []
     for key in keys:
@@ -91,7 +100,8 @@ def page(root: str, keys: Iterable[str], limit: int, peek: int | None) -> Page:
         entry = _entry(f"{root}/{key}", key, peek)
         if entry is not None:
             entries.append(entry)
-            peek = None if peek is not None and entry.size >= peek else peek
+            if peek is not None and entry.size >= peek:
+                return Page(tuple(entries), tuple(prefixes), more=next(keys, None) is not None)
     return Page(tuple(entries), tuple(prefixes))
 
 

@@ -234,7 +234,10 @@ class Listing(Harness):
         for index, size in enumerate(sizes):
             await backend.put(f"c/{index}", bytes([index]) * size)
         page = await backend.list("c/", peek=50)
-        assert [entry.size for entry in sorted(page.entries, key=lambda e: e.key)] == list(sizes)
+        shown_sizes = [entry.size for entry in sorted(page.entries, key=lambda e: e.key)]
+        assert shown_sizes == list(sizes[: len(shown_sizes)])
+        assert page.more or len(shown_sizes) == len(sizes)
+        assert len(shown_sizes) >= 4, "the page may end with the first of 50 bytes, not before"
         for entry in page.entries:
             blob = await found(backend, entry.key)
             assert entry.data in (None, blob.data), f"{entry.key}: attached bytes are not its own"
