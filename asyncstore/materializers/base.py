@@ -1,0 +1,151 @@
+"""What a materializer is: the two ways between an object and the files that are stored of it.
+
+A materializer is found by a registered *id*, never by a module path: loading an object imports
+nothing that its stored metadata names. Encoding and decoding are plain functions without I/O; the
+registry runs them in a worker thread when the object is large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast, runtime_checkable
+
+from asyncstore.errors import MaterializationError
+
+PICKLES: Final = frozenset({"pickle", "cloudpickle", "dill", "joblib"})
+"""Ids of formats that run code on loading."""
+
+Params = Mapping[str, Any]
+"""Small JSON values that a materializer keeps beside its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An object as files: relative path -> bytes, with the parameters that decoding needs."""
+
+    files: Mapping[str, bytes]
+    params: Params = field(default_factory=dict[str, Any])
+
+
+@runtime_checkable
+class Materializer(Protocol):
+    """Turns objects of some types into files and back, exactly or not at all."""
+
+    @property
+    def id(self) -> str:
+        """The name that is stored with every object: never reused for another format."""
+        ...
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """The types it is chosen for when ``save`` is given no materializer."""
+        ...
+
+    def accepts(self, kind: type) -> bool:
+        """Whether it also takes ``kind``, which is not in ``types``: a subclass, say.
+
+        Materializers with a nearer base class of ``kind`` in their ``types`` are asked first.
+        """
+        ...
+
+    def is_large(self, obj: Any) -> bool:
+        """Whether encoding ``obj`` would hold up the event loop. Must itself be quick."""
+        ...
+
+    def encode(self, obj: Any) -> Encoded:
+        """Turn ``obj`` into files.
+
+        Raises :class:`~asyncstore.errors.MaterializationError` where decoding the files would not
+        give back an equal object of the same type: an object is refused at save, or comes back.
+        """
+        ...
+
+    def decode(self, encoded: Encoded, as_type: type | None) -> Any:
+        """Turn files back into the object; ``as_type`` is what the caller of ``load`` asked for.
+
+        The files have been verified, but whoever wrote them may be hostile: raises
+        :class:`~asyncstore.errors.MaterializationError` for whatever does not fit, and never
+        imports or runs what the files name.
+        """
+        ...
+
+
+class Materializers:
+    """An immutable table of materializers by id. Later ones win over earlier ones.
+
+    It is also the one gate for pickle: without ``allow_pickle`` no id in :data:`PICKLES` is
+    answered, whoever registered it, neither for saving nor for loading.
+    """
+
+    def __init__(
+        self, materializers: Iterable[Materializer] = (), *, allow_pickle: bool = False
+    ) -> None:
+        self._allow_pickle = allow_pickle
+        self._by_id: dict[str, Materializer] = {}
+        for materializer in materializers:
+            if not isinstance(materializer, Materializer):
+                raise MaterializationError(
+                    f"{materializer!r} is no materializer: it needs id, types, accepts, is_large, "
+                    "encode and decode (see asyncstore.materializers.Materializer)"
+                )
+            self._by_id.pop(materializer.id, None)
+            self._by_id[materializer.id] = materializer
+
+    def __iter__(self) -> Iterator[Materializer]:
+        return iter(self._by_id.values())
+
+    def extended(self, materializers: Iterable[Materializer]) -> Materializers:
+        """A table with these added; a known id is replaced."""
+        return Materializers([*self, *materializers], allow_pickle=self._allow_pickle)
+
+    def by_id(self, id: str) -> Materializer:
+        """The materializer of a stored id, or a MaterializationError that says what to do."""
+        if id in PICKLES and not self._allow_pickle:
+            raise MaterializationError(
+                f"{id} is refused, because loading it runs code that the object holds: open the "
+                "registry with allow_pickle=True if you trust everyone who can write to it"
+            )
+        try:
+            return self._by_id[id]
+        except KeyError:
+            raise MaterializationError(
+                f"no materializer with the id {id!r} is registered (registered: "
+                f"{', '.join(sorted(self._by_id))}); open the registry with materializers=[...] "
+                "holding one that has this id"
+            ) from None
+
+    def for_object(self, obj: Any, chosen: str | Materializer | None = None) -> Materializer:
+        """The chosen materializer, else one for the exact type, a base class, or by ``accepts``."""
+        if isinstance(chosen, str):
+            return self.by_id(chosen)
+        if chosen is not None:
+            self.by_id(chosen.id)  # what is saved must be loadable by this registry
+            return chosen
+        kind = cast("type[object]", type(obj))
+        latest_first = [one for one in reversed(self._by_id.values()) if self._is_allowed(one)]
+        for materializer in latest_first:
+            if kind in materializer.types:
+                return materializer
+        for base in kind.__mro__[1:]:
+            for materializer in latest_first:
+                if base in materializer.types and materializer.accepts(kind):
+                    return materializer
+        for materializer in latest_first:
+            if materializer.accepts(kind):
+                return materializer
+        raise MaterializationError(_unknown(kind, latest_first))
+
+    def _is_allowed(self, materializer: Materializer) -> bool:
+        return self._allow_pickle or materializer.id not in PICKLES
+
+
+def _unknown(kind: type, materializers: Iterable[Materializer]) -> str:
+    what = f"no materializer for {kind.__module__}.{kind.__qualname__}"
+    taken = {known for materializer in materializers for known in materializer.types}
+    near = next((base for base in kind.__mro__[1:-1] if base in taken), None)
+    hint = f"convert it to {near.__name__} first, " if near is not None else ""
+    return (
+        f"{what}: {hint}pass materializer=..., or open the registry with materializers=[...] "
+        "holding one for this type"
+    )
