@@ -9,13 +9,20 @@ whatever is not a clear success is settled by reading the slot back.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from asyncstore.backends.base import Backend, PutReply, PutStatus
 from asyncstore.concurrency import backoff, task_of, to_the_end
-from asyncstore.errors import BackendCapabilityError, BackendError, CommitUnknown
+from asyncstore.errors import (
+    BackendCapabilityError,
+    BackendError,
+    CommitUnknown,
+    IntegrityError,
+    UnsupportedFormatError,
+)
 from asyncstore.record import LINE_SIZE, NO_COMMIT, Line, read_line
 
 COMMIT_GRACE: Final = 5.0
@@ -73,17 +80,38 @@ def judge(commit: str, expected: str, current: Line | None, *, in_doubt: bool) -
 
 
 async def settle(
-    backend: Backend, key: str, record: bytes, *, commit: str, over: Slot, deadline: float
+    backend: Backend,
+    key: str,
+    record: bytes,
+    *,
+    commit: str,
+    over: Slot,
+    deadline: float,
+    lost: Callable[[], None] | None = None,
 ) -> Settled:
     """Commit ``record``, and learn for certain whether it was: all or nothing, once.
 
     The same bytes are sent each time, until the slot proves them ours or lost, or the loop's
     clock passes ``deadline``. Raises CommitUnknown where neither can be proven, and BackendError
     where the write provably was not applied. Cancellation lets the commit end first (at most
-    5 seconds), so that it is never torn from its read-back.
+    5 seconds), so that it is never torn from its read-back. ``lost`` is called where it ended
+    provably not applied, whether or not the caller was cancelled meanwhile.
     """
-    work = _settle(backend, key, record, commit, over, deadline)
-    return await to_the_end(task_of(work, f"commit {key}"), grace=COMMIT_GRACE)
+    task = task_of(_settle(backend, key, record, commit, over, deadline), f"commit {key}")
+    try:
+        return await to_the_end(task, grace=COMMIT_GRACE)
+    finally:
+        if lost is not None and _is_lost(task):
+            lost()
+
+
+def _is_lost(task: asyncio.Task[Settled]) -> bool:
+    if not task.done() or task.cancelled():
+        return False
+    error = task.exception()
+    if error is None:
+        return not task.result().ours
+    return isinstance(error, BackendError) and not isinstance(error, CommitUnknown)
 
 
 async def _settle(
@@ -104,6 +132,10 @@ async def _settle(
                 current = await read_slot(backend, key)
             except BackendError as error:
                 in_doubt, last = True, error
+            except (IntegrityError, UnsupportedFormatError):
+                if in_doubt:
+                    break  # what is there cannot be read, and ours may have been before it
+                raise
             else:
                 verdict = judge(commit, over.commit, current, in_doubt=in_doubt)
                 if verdict in (Verdict.OURS, Verdict.LOST):

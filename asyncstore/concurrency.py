@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
@@ -123,7 +123,7 @@ class NameLocks:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, name: str, *, timeout: float | None = None) -> AsyncIterator[None]:
+    async def hold(self, name: str, *, timeout: float | None = None) -> AsyncGenerator[None]:
         """Hold the lock of ``name``; waiters are served in order.
 
         Raises TimeoutError where it is not to be had within ``timeout`` seconds.
@@ -132,7 +132,10 @@ class NameLocks:
         lock = lock or asyncio.Lock()
         self._locks[name] = (lock, users + 1)
         try:
-            async with asyncio.timeout(timeout):
+            if lock.locked():
+                async with asyncio.timeout(timeout):
+                    await lock.acquire()
+            else:
                 await lock.acquire()
             try:
                 yield

@@ -8,7 +8,6 @@ request for either. ``docs/format.md`` describes it for a reader without this co
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 import unicodedata
@@ -116,6 +115,7 @@ class Record:
 
 
 _decoder = msgspec.json.Decoder(Manifest)
+_encoder = msgspec.json.Encoder()
 
 
 def new_commit() -> str:
@@ -145,8 +145,7 @@ def write_live(manifest: Manifest, inline: bytes, *, commit: str, after: Line | 
     Raises IntegrityError where the manifest breaks a rule that every reader checks.
     """
     check_manifest(manifest, inline_size=len(inline))
-    tree = msgspec.to_builtins(manifest)
-    header = json.dumps(tree, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    header = _encoder.encode(manifest)
     missing = MIN_LIVE_SIZE - LINE_SIZE - len(header) - 1 - len(inline)
     header += b" " * max(missing, 0) + b"\n"
     if len(header) > MAX_HEADER:
@@ -351,9 +350,9 @@ def too_deep(tree: Any, depth: int) -> bool:
         inner: list[Any] = []
         for node in level:
             if isinstance(node, dict):
-                inner.extend(node.values())  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+                inner.extend(node.values())
             elif isinstance(node, list | tuple):
-                inner.extend(node)  # pyright: ignore[reportUnknownArgumentType]
+                inner.extend(node)
         if not inner:
             return False
         level = inner

@@ -32,6 +32,11 @@ def read_version(text: object) -> Version:
         raise StoreKeyFormatError(
             f"a version must be a str such as '1.0.0', got {type(text).__name__} ({text!r:.80})"
         )
+    return _numbers(text)
+
+
+@lru_cache(1024)  # every load reads its version's text more than once
+def _numbers(text: str) -> Version:
     match = _TEXT.fullmatch(text)
     if match is None:
         raise StoreKeyFormatError(
@@ -39,7 +44,8 @@ def read_version(text: object) -> Version:
             f"'{LATEST}'"
         )
     parts = match[1].split(".")
-    if len(parts) > MAX_COMPONENTS or len(match[1]) > MAX_TEXT or any(len(part) > MAX_DIGITS for part in parts):
+    longest = max(map(len, parts))
+    if len(parts) > MAX_COMPONENTS or longest > MAX_DIGITS or len(match[1]) > MAX_TEXT:
         raise StoreKeyFormatError(
             f"{text[:80]!r} is no version: at most {MAX_COMPONENTS} numbers of at most "
             f"{MAX_DIGITS} digits each, and {MAX_TEXT} characters in all"

@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import aiofiles.threadpool
 
@@ -133,7 +135,7 @@ class LocalBackend:
         attempt = 0
         while True:
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._pool(), job, *args)
+                return await self._hop(job, *args)
             except Busy:
                 await backoff(attempt)
                 attempt += 1
@@ -146,9 +148,8 @@ class LocalBackend:
         """One hop that is seen through, so that nothing goes on behind a cancelled caller."""
         attempt = 0
         while True:
-            hop = asyncio.get_running_loop().run_in_executor(self._pool(), job, *args)
             try:
-                return await to_the_end(hop, grace=_WRITE_GRACE)
+                return await to_the_end(self._hop(job, *args), grace=_WRITE_GRACE)
             except Busy:
                 await backoff(attempt)
                 attempt += 1
@@ -157,9 +158,39 @@ class LocalBackend:
             except OSError as error:
                 raise mapped(error, what) from error
 
+    def _hop(self, job: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        # run_in_executor() chains two futures for each job, which is a good part of a small load.
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._pool().submit(_run, loop, future, job, args)
+        return future
+
     def _pool(self) -> ThreadPoolExecutor:
         # A forked child has the object but not its threads.
         if self._executor is None or self._owner != os.getpid():
             self._owner = os.getpid()
             self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="asyncstore-local")
         return self._executor
+
+
+def _run(
+    loop: asyncio.AbstractEventLoop,
+    future: asyncio.Future[T],
+    job: Callable[..., T],
+    args: tuple[object, ...],
+) -> None:
+    """On a worker thread: do the job, and hand its result or error over to the event loop."""
+    handover: Callable[[], None]
+    try:
+        result = job(*args)
+    except BaseException as error:
+        handover = partial(_settle, future, future.set_exception, error)
+    else:
+        handover = partial(_settle, future, future.set_result, result)
+    with suppress(RuntimeError):  # the loop was closed meanwhile: nobody is waiting any more
+        loop.call_soon_threadsafe(handover)
+
+
+def _settle(future: asyncio.Future[T], set_to: Callable[[Any], None], value: object) -> None:
+    if not future.done():  # else its waiter was cancelled
+        set_to(value)

@@ -29,7 +29,8 @@ def open_backend(
         text = None
     if not isinstance(text, str) or not text or "\0" in text:
         raise RegistrySettingsConflict(
-            f"{type(target).__name__} {target!r:.100} is no backend: expected {_KNOWN}, or a Backend"
+            f"{type(target).__name__} {target!r:.100} is no backend: expected {_KNOWN}, or a "
+            "Backend"
         )
     scheme, mark, rest = text.partition("://")
     if not mark or isinstance(target, os.PathLike):
