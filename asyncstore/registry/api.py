@@ -1,0 +1,147 @@
+"""The registry as users see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from asyncstore.errors import (
+    RegistryVersionConflict,
+)
+from asyncstore.keys import split_name
+from asyncstore.registry.base import (
+    check_policy,
+    check_verify,
+    chosen_policy,
+    version_to_read,
+    version_to_write,
+)
+from asyncstore.registry.opened import not_found
+from asyncstore.registry.reading import Verify
+from asyncstore.registry.transfer import Copied, copy, verify_stored
+from asyncstore.registry.writable import WritableRegistry
+from asyncstore.registry.writing import OnConflict
+from asyncstore.results import run_batch
+from asyncstore.versions import format_version
+
+
+class AsyncRegistry(WritableRegistry):
+    """Named, versioned, immutable-by-default objects on one backend.
+
+    Nothing acknowledged is lost, nothing torn or unverified is returned, and nothing stored is
+    executed on load unless ``allow_pickle=True``. No call blocks the event loop.
+
+    ``backend`` is a path, a URI (``file:///…``, ``memory://name``) or a
+    :class:`~asyncstore.backends.Backend`. ``version_objects``, ``mutable``, ``version_digits`` (1
+    to 7) and ``inline_max`` (bytes) are stored with the registry when it is created by its first
+    save; left None they come from there, and a value that contradicts what is stored raises
+    RegistrySettingsConflict on first use. With ``create=False`` a missing registry is a
+    BackendError. ``durability="fast"`` skips fsync: recent objects may not survive a power
+    failure. ``materializers`` are added to the default ones. ``operation_timeout`` bounds the
+    retries of one operation and ``request_timeout`` each request, in seconds;
+    ``max_concurrency`` bounds the requests under way at once.
+
+    A name may carry its version: ``"model@1.0.0"`` is ``"model"`` with ``version="1.0.0"``.
+    """
+
+    async def update(self, other: Mapping[str, Any] | AsyncRegistry) -> None:
+        """Save every item of a mapping, or copy every version of every object of a registry."""
+        if isinstance(other, AsyncRegistry):
+            pairs = [
+                (name, version)
+                for name, versions in (await other.list_objects_and_versions()).items()
+                for version in versions
+            ]
+            done = await run_batch(
+                [f"{name}@{version}" for name, version in pairs],
+                lambda at: self.copy_from(other, *pairs[at], target=pairs[at][0]),
+            )
+        else:
+            keys = list(other)
+            done = await self.save(keys, [other[key] for key in keys])
+        if not done.all_succeeded:
+            raise done.errors[min(done.errors)]
+
+    # -- copying -----------------------------------------------------------------------------
+
+    async def copy(
+        self,
+        source: str,
+        *,
+        target: str,
+        source_version: str | None = None,
+        target_version: str | None = None,
+        on_conflict: OnConflict | None = None,
+        verify: Verify = "integrity",
+    ) -> str:
+        """Copy a version under another name or number, bytes and manifest; never decodes it."""
+        copied = await self.copy_from(
+            self, source, source_version, target=target, target_version=target_version,
+            on_conflict=on_conflict, verify=verify,
+        )  # fmt: skip
+        return format_version(copied.target)
+
+    async def move(
+        self,
+        source: str,
+        *,
+        target: str,
+        source_version: str | None = None,
+        target_version: str | None = None,
+        on_conflict: OnConflict | None = None,
+        verify: Verify = "integrity",
+    ) -> str:
+        """Copy, read the copy back and check it, then delete exactly what was copied."""
+        copied = await self.move_from(
+            self, source, source_version, target=target, target_version=target_version,
+            on_conflict=on_conflict, verify=verify,
+        )  # fmt: skip
+        return format_version(copied.target)
+
+    async def copy_from(
+        self,
+        source: AsyncRegistry,
+        key: str,
+        version: str | None,
+        *,
+        target: str,
+        target_version: str | None = None,
+        on_conflict: OnConflict | None = None,
+        verify: Verify = "integrity",
+    ) -> Copied:
+        """Copy a version of another registry into this one."""
+        name, text = split_name(key, version)
+        target_name, target_text = split_name(target, target_version)
+        check_policy(on_conflict)
+        check_verify(verify)
+        there = await source.open_to_read()
+        if there is None:
+            raise not_found(source.uri, name, text)
+        number = version_to_read(there, name, text)
+        here = await self.open_to_write()
+        policy, target_number = (
+            chosen_policy(here, on_conflict),
+            version_to_write(here, target_text),
+        )
+        return await copy(there, name, number, here, target_name, target_number, policy, verify)
+
+    async def move_from(
+        self, source: AsyncRegistry, key: str, version: str | None, *, target: str, **options: Any
+    ) -> Copied:
+        """Move a version of another registry into this one; a re-run ends what a crash cut off."""
+        copied = await self.copy_from(source, key, version, target=target, **options)
+        if copied.same:
+            return copied
+        target_name, _ = split_name(target)
+        here = await self.open_to_write()
+        await verify_stored(here, target_name, copied.target)
+        name, _ = split_name(key)
+        text = format_version(copied.source)
+        if not await source.delete_exactly(name, text, copied.commit):
+            raise RegistryVersionConflict(
+                f"{name!r} version {text} changed while it was moved: the copy is complete, and "
+                "what is in the source now was left there",
+                name=name,
+                version=text,
+            )
+        return copied

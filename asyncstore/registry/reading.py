@@ -1,0 +1,276 @@
+"""Finding a version, and fetching what is stored of it, verified."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from asyncstore.backends.base import Entry
+from asyncstore.concurrency import SMALL, in_worker, maybe_in_worker, together
+from asyncstore.digests import chunk_hash
+from asyncstore.errors import BackendTimeout, IntegrityError
+from asyncstore.record import (
+    MAX_RECORD,
+    MIN_LIVE_SIZE,
+    FileEntry,
+    Manifest,
+    Record,
+    is_dead_size,
+    read_record,
+)
+from asyncstore.registry.opened import Kept, Opened
+from asyncstore.versions import Version, first_version, format_version, version_of_key
+
+Verify = Literal["none", "integrity", "full"]
+
+_FIRST_PAGE: Final = 8
+_FULL_PAGE: Final = 1000
+_MOST_RESTARTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A live version, and what finding it brought along: its record, or its entry in a listing.
+
+    ``pinned`` says that this very version was asked for, not the newest.
+    """
+
+    name: str
+    version: Version
+    pinned: bool
+    record: Record | None = None
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A live version whole: its record and the bytes of its files, verified unless told not to."""
+
+    name: str
+    version: Version
+    record: Record
+    manifest: Manifest
+    files: dict[str, bytes]
+
+
+class Moved(Exception):
+    """The version was overwritten or deleted while it was being read."""
+
+
+async def find(o: Opened, name: str, version: Version | None) -> Found | None:
+    """Find a version, or the newest (None). None means a definite "not there"."""
+    if version is None and o.descriptor.version_objects:
+        return await find_latest(o, name)
+    version = version or first_version(o.descriptor.version_digits)
+    record = await read_current(o, name, version)
+    return Found(name, version, True, record[0]) if record and record[0].line.live else None
+
+
+async def read_current(o: Opened, name: str, version: Version) -> tuple[Record, str] | None:
+    """The record of a version, dead or alive, with its tag; None where there never was one."""
+    key = o.key(name, version)
+    blob = await o.io.get(key, length=MAX_RECORD + 1)
+    if blob is None:
+        return None
+    return await parse(o, key, name, version, blob.data, blob.tag), blob.tag
+
+
+async def parse(
+    o: Opened, key: str, name: str, version: Version, data: bytes, tag: str | None
+) -> Record:
+    """Parse and check a record that was read from ``key``, and keep it.
+
+    Bytes that are the same as those kept have passed every check already.
+    """
+    kept = o.shared.records.get(key)
+    if kept is not None and len(data) <= SMALL and kept.data == data:
+        return kept.record
+    if len(data) > MAX_RECORD:
+        raise IntegrityError(f"{o.where(key)} is corrupt: larger than any record")
+    text = format_version(version)
+    record = await maybe_in_worker(
+        len(data) > SMALL, lambda: read_record(data, o.where(key), name=name, version=text)
+    )
+    o.shared.records.put(key, Kept(tag, data, record), len(data))
+    return record
+
+
+async def find_latest(o: Opened, name: str) -> Found | None:
+    """The newest live version by its listing.
+
+    Where a tombstone stands before it, one listing may have missed a version that was saved while
+    it ran: then the listing is repeated until two in a row agree ("no live version" included).
+    """
+    deadline = o.deadline()
+    before: list[tuple[str, int, str | None]] | None = None
+    while True:
+        seen, newest = await scan(o, name)
+        if all(entry is newest for entry in seen):
+            return await _found(o, name, newest)
+        now = [(entry.key, entry.size, entry.tag) for entry in seen]
+        if now == before:
+            return await _found(o, name, newest)
+        before = now
+        if asyncio.get_running_loop().time() > deadline:
+            raise BackendTimeout(f"the versions of {name!r} changed faster than they were listed")
+
+
+async def scan(o: Opened, name: str) -> tuple[list[Entry], Entry | None]:
+    """All entries up to the first that is not dead, and that one."""
+    seen: list[Entry] = []
+    after: str | None = ""
+    limit = _FIRST_PAGE
+    while after is not None:
+        page, after = await entries_after(o, name, after, limit=limit, peek=MIN_LIVE_SIZE)
+        for entry in page:
+            seen.append(entry)
+            if not is_dead_size(entry.size):
+                return seen, entry
+        limit = _FULL_PAGE
+    return seen, None
+
+
+async def _found(o: Opened, name: str, entry: Entry | None) -> Found | None:
+    if entry is None:
+        return None
+    version = version_of(o, entry.key)
+    assert version is not None  # entries() shows no foreign keys
+    if entry.size < MIN_LIVE_SIZE:
+        raise IntegrityError(
+            f"{o.where(entry.key)} is corrupt: {entry.size} bytes are too few for a record"
+        )
+    if entry.data is None:
+        return Found(name, version, False, entry=entry)
+    record = await parse(o, entry.key, name, version, entry.data, entry.tag)
+    return Found(name, version, False, record, entry)
+
+
+def version_of(o: Opened, key: str) -> Version | None:
+    """The version whose record is under ``key``; None for a foreign key."""
+    return version_of_key(key.rpartition("/")[2], o.descriptor.version_digits)
+
+
+async def entries_after(
+    o: Opened, name: str, after: str, *, limit: int = 1000, peek: int | None = None
+) -> tuple[list[Entry], str | None]:
+    """Records of a name that come after a key, newest first, and where to go on (None: the end).
+
+    Dead ones are included, foreign keys are skipped. A backend that lists in no order is read to
+    the end.
+    """
+    found: list[Entry] = []
+    while True:
+        page = await o.io.list(o.prefix(name), start_after=after, limit=limit, peek=peek)
+        found += [entry for entry in page.entries if version_of(o, entry.key) is not None]
+        shown = [*(entry.key for entry in page.entries), *page.prefixes]
+        if not page.more or not shown:
+            return sorted(found, key=lambda entry: entry.key), None
+        after = max(shown)
+        if o.io.capabilities.ordered:
+            return found, after
+
+
+async def fetch(o: Opened, found: Found, verify: Verify) -> Fetched:
+    """Fetch the record and all files of what was found.
+
+    A version that is overwritten meanwhile is read again from its new record, at most 4 times;
+    one that is deleted meanwhile is not found. Bytes of two commits are never mixed.
+    """
+    current: Found | None = found
+    for _ in range(_MOST_RESTARTS + 1):
+        if current is None:
+            raise o.not_found(found.name, found.version if found.pinned else None)
+        try:
+            return await _fetch_once(o, current, verify)
+        except Moved:
+            current = await find(o, found.name, found.version if found.pinned else None)
+    raise BackendTimeout(
+        f"{found.name!r} was overwritten {_MOST_RESTARTS + 1} times while it was being read"
+    )
+
+
+async def _fetch_once(o: Opened, found: Found, verify: Verify) -> Fetched:
+    record = await fetch_record(o, found, verify)
+    manifest = record.manifest
+    if manifest is None:
+        raise Moved
+    files = {
+        entry.p: _inline_file(found, record, entry, verify)
+        for entry in manifest.files
+        if entry.i is not None
+    }
+    payload = [entry for entry in manifest.files if entry.b is not None]
+    if payload:
+        fetched = await together(*(_payload_file(o, found, record, e, verify) for e in payload))
+        files.update(zip([entry.p for entry in payload], fetched, strict=True))
+    return Fetched(found.name, found.version, record, manifest, files)
+
+
+async def fetch_record(o: Opened, found: Found, verify: Verify) -> Record:
+    """Read the record that a listing showed; a kept copy serves if the listing has the same tag."""
+    if found.record is not None:
+        return found.record
+    key = o.key(found.name, found.version)
+    tag = found.entry.tag if found.entry else None
+    kept = o.shared.records.get(key) if verify != "full" else None
+    if kept is not None and tag is not None and kept.tag == tag:
+        return kept.record
+    blob = await o.io.get(key, length=MAX_RECORD + 1)
+    if blob is None:
+        raise Moved
+    return await parse(o, key, found.name, found.version, blob.data, blob.tag)
+
+
+def _inline_file(found: Found, record: Record, entry: FileEntry, verify: Verify) -> bytes:
+    start = entry.i or 0
+    data = record.inline[start : start + entry.n].tobytes()
+    if verify != "none" and not is_intact(entry, data):
+        raise IntegrityError(_damaged(found, entry))
+    return data
+
+
+async def _payload_file(
+    o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
+) -> bytes:
+    key = o.payload_key(found.name, record.line.commit, entry.b or 0)
+    blob = await o.io.get(key, start=entry.o, length=entry.n)
+    if blob is not None and (verify == "none" or await in_worker(is_intact, entry, blob.data)):
+        return blob.data
+    await must_be_current(o, found, record)
+    raise IntegrityError(_damaged(found, entry) if blob else _missing(found, entry))
+
+
+async def must_be_current(o: Opened, found: Found, record: Record) -> None:
+    """Raise the restart signal if the record was replaced, so that its payload may be gone."""
+    current = await read_current(o, found.name, found.version)
+    if current is None or current[0].line.commit != record.line.commit:
+        o.shared.records.drop(o.key(found.name, found.version))
+        raise Moved
+
+
+def is_intact(entry: FileEntry, data: bytes | memoryview) -> bool:
+    """Whether these are the bytes that the entry vouches for, chunk by chunk."""
+    if len(data) != entry.n:
+        return False
+    if not entry.c:
+        return chunk_hash(data) == entry.h
+    view = memoryview(data)
+    return all(
+        chunk_hash(view[at * entry.s : (at + 1) * entry.s]) == chunk
+        for at, chunk in enumerate(entry.chunks)
+    )
+
+
+def _damaged(found: Found, entry: FileEntry) -> str:
+    return (
+        f"{found.name!r} version {format_version(found.version)}: the stored bytes of "
+        f"{entry.p!r} are not what was written (expected {entry.n:,} bytes with SHA-256 {entry.h})"
+    )
+
+
+def _missing(found: Found, entry: FileEntry) -> str:
+    return (
+        f"{found.name!r} version {format_version(found.version)}: the stored bytes of "
+        f"{entry.p!r} are missing"
+    )

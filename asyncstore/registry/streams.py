@@ -1,0 +1,224 @@
+"""Reading and writing an object's raw bytes as a stream, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from asyncstore.backends.base import Buffer
+from asyncstore.concurrency import SMALL, maybe_in_worker, task_of, to_the_end
+from asyncstore.digests import Hasher
+from asyncstore.errors import BackendError, MaterializationError
+from asyncstore.record import FileEntry, Record, file_entry, new_commit
+from asyncstore.registry.base import metadata_of
+from asyncstore.registry.opened import Opened
+from asyncstore.registry.reading import Found, Moved, Verify, fetch_record, find
+from asyncstore.registry.transfer import chunk_of
+from asyncstore.registry.writing import Draft, OnConflict, Payload, Saved, manifest_of, save
+from asyncstore.versions import Version, format_version
+
+_UPLOAD_GRACE = 60.0
+
+
+class ObjectReader:
+    """The raw bytes of one stored object. Only verified bytes are handed over.
+
+    It stays with the version that it was opened on: where that is overwritten or deleted and its
+    bytes are gone, reading raises BackendError instead of going on with other bytes.
+    """
+
+    def __init__(self, o: Opened, found: Found, record: Record, verify: Verify) -> None:
+        manifest = record.manifest
+        if manifest is None or len(manifest.files) != 1:
+            count = len(manifest.files) if manifest else 0
+            raise MaterializationError(
+                f"{found.name!r} is stored as {count} files, and a reader takes one: load it"
+            )
+        self._o, self._found, self._record = o, found, record
+        self._verify: Verify = verify
+        self._entry: FileEntry = manifest.files[0]
+        self._position = 0
+        self._kept: tuple[int, bytes] | None = None
+        self.name = found.name
+        self.version = format_version(found.version)
+        self.size = self._entry.n
+        """Bytes in all."""
+        self.hash = manifest.hash
+        self.metadata: Mapping[str, Any] = metadata_of(manifest.metadata)
+
+    def tell(self) -> int:
+        """The position of the next byte."""
+        return self._position
+
+    def seek(self, position: int) -> int:
+        """Go to a byte position, at most the end; nothing is read for it."""
+        if position < 0:
+            raise ValueError(f"a position is 0 or more, got {position}")
+        self._position = min(position, self.size)
+        return self._position
+
+    async def read(self, size: int = -1) -> bytes:
+        """The next ``size`` bytes (-1: all that are left), fewer at the end, then none."""
+        end = self.size if size < 0 else min(self._position + size, self.size)
+        parts: list[bytes] = []
+        while self._position < end:
+            part = await self._part(self._position, end)
+            parts.append(part)
+            self._position += len(part)
+        if len(parts) == 1:
+            return parts[0]
+        return await maybe_in_worker(sum(map(len, parts)) > SMALL, b"".join, parts)
+
+    async def read_range(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` up to ``end``; the position goes to where they end."""
+        self.seek(start)
+        return await self.read(max(0, end - start))
+
+    async def iter_chunks(self, size: int = 1024 * 1024) -> AsyncIterator[bytes]:
+        """The bytes from the position on, ``size`` at a time."""
+        if size < 1:
+            raise ValueError(f"a chunk has 1 byte or more, got {size}")
+        while self._position < self.size:
+            yield await self.read(size)
+
+    async def _part(self, start: int, end: int) -> bytes:
+        """Verified bytes from ``start``: up to ``end``, or the end of its chunk."""
+        at = start // self._entry.s
+        chunk = await self._chunk(at)
+        offset = start - at * self._entry.s
+        return chunk[offset : offset + end - start]
+
+    async def _chunk(self, at: int) -> bytes:
+        if self._kept is not None and self._kept[0] == at:
+            return self._kept[1]
+        try:
+            chunk = await chunk_of(
+                self._o, self._found, self._record, self._entry, at, self._verify
+            )
+        except Moved:
+            raise BackendError(
+                f"{self.name!r} version {self.version} was overwritten or deleted while it was "
+                "being read, and its bytes are gone: open it again"
+            ) from None
+        self._kept = (at, chunk)
+        return chunk
+
+
+async def open_object(
+    o: Opened, name: str, version: Version | None, verify: Verify
+) -> ObjectReader:
+    """A reader on the version, or the newest."""
+    for _ in range(5):
+        found = await find(o, name, version)
+        if found is None:
+            raise o.not_found(name, version)
+        try:
+            return ObjectReader(o, found, await fetch_record(o, found, verify), verify)
+        except Moved:
+            continue
+    raise BackendError(f"{name!r} was overwritten faster than it could be opened")
+
+
+class ObjectWriter:
+    """Takes the bytes of a new object. Nothing of it is visible before it is committed.
+
+    ``version`` is None until then.
+    """
+
+    def __init__(self, o: Opened, name: str, metadata: dict[str, Any]) -> None:
+        self._o = o
+        self._name = name
+        self._metadata = metadata
+        self._commit = new_commit()
+        self._hasher = Hasher()
+        self._head: list[bytes] = []
+        self._size = 0
+        self._pieces: asyncio.Queue[Buffer | None] = asyncio.Queue(1)
+        self._upload: asyncio.Task[None] | None = None
+        self.version: str | None = None
+
+    async def write(self, data: Buffer) -> None:
+        """Take the next bytes; returns when there is room for more (back-pressure)."""
+        size = memoryview(data).nbytes
+        await maybe_in_worker(size > SMALL, self._hasher.update, data)
+        self._size += size
+        if self._upload is None and self._size <= self._o.descriptor.inline_max:
+            self._head.append(bytes(data))
+            return
+        await self._feed(data)
+
+    async def _feed(self, data: Buffer | None) -> None:
+        if self._upload is None:
+            key = self._o.payload_key(self._name, self._commit, 0)
+            self._upload = task_of(self._o.io.put(key, self._stream()), f"upload {key}")
+        putting = asyncio.ensure_future(self._pieces.put(data))
+        try:
+            await asyncio.wait([putting, self._upload], return_when=asyncio.FIRST_COMPLETED)
+            if putting.done():
+                putting.result()  # cancelled alone, it has dropped its piece
+            else:
+                await self._upload  # raises what went wrong
+        finally:
+            putting.cancel()
+
+    async def _stream(self) -> AsyncIterator[Buffer]:
+        for head in self._head:
+            yield head
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+
+    async def commit(self, version: Version | None, policy: OnConflict) -> Saved:
+        """Make what was written visible, all of it, or raise and leave nothing."""
+        inline = self._upload is None
+        if self._upload is not None:
+            await self._feed(None)
+            await asyncio.wait([self._upload])
+        digest = self._hasher.digest()
+        entry = file_entry(
+            "data.bin", digest, inline=0 if inline else None, payload=None if inline else 0
+        )
+        manifest = manifest_of(
+            self._name,
+            [entry],
+            kind="builtins.bytes",
+            materializer="bytes",
+            params={},
+            metadata=self._metadata,
+        )
+        draft = Draft(self._name, self._commit, manifest, payload_count=0 if inline else 1)
+        if inline:
+            draft = replace(draft, inline=b"".join(self._head))
+        else:
+            await _ended(self._upload)
+        self._upload = None  # from here on the save takes care of the payload
+        saved = await save(self._o, draft, version, policy)
+        self.version = format_version(saved.version)
+        return saved
+
+    async def abandon(self) -> None:
+        """Stop, and leave nothing behind."""
+        upload, self._upload = self._upload, None
+        if upload is None:
+            return
+        upload.cancel()
+        # A task of its own, because whoever is cancelled once more would not get past the wait.
+        cleaning = task_of(self._clean_up_after(upload), f"abandon {upload.get_name()}")
+        await to_the_end(cleaning, grace=_UPLOAD_GRACE)
+
+    async def _clean_up_after(self, upload: asyncio.Task[None]) -> None:
+        # However it ended, the payload may be there: a write under way is seen through first.
+        await asyncio.wait([upload])
+        if not upload.cancelled():
+            upload.exception()  # else asyncio reports that nobody asked
+        draft = Draft(self._name, self._commit, _EMPTY, payload_count=1)
+        await Payload(self._o, draft).end()
+
+
+async def _ended(upload: asyncio.Task[None] | None) -> None:
+    if upload is not None:
+        await upload
+
+
+_EMPTY = manifest_of("", [], kind="", materializer="", params={}, metadata={})

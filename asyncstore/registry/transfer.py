@@ -1,0 +1,220 @@
+"""Copying between registries: verified bytes and the manifest, never the decoded object."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+
+from asyncstore.concurrency import SMALL, maybe_in_worker, together
+from asyncstore.digests import chunk_hash
+from asyncstore.errors import (
+    BackendTimeout,
+    IntegrityError,
+    RegistryVersionConflict,
+    StoreKeyFormatError,
+)
+from asyncstore.record import FileEntry, Manifest, Record, new_commit
+from asyncstore.registry.opened import Opened
+from asyncstore.registry.reading import (
+    Found,
+    Moved,
+    Verify,
+    fetch_record,
+    find,
+    must_be_current,
+    read_current,
+)
+from asyncstore.registry.writing import Draft, OnConflict, Payload, save_at
+from asyncstore.versions import Version, first_version, fit_version, format_version
+
+_MOST_RESTARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied (its commit in the source) and where it is now.
+
+    ``same`` says that source and target are one and the same version, so nothing was done.
+    """
+
+    source: Version
+    commit: str
+    target: Version
+    same: bool = False
+
+
+async def copy(
+    source: Opened,
+    name: str,
+    version: Version | None,
+    target: Opened,
+    target_name: str,
+    target_version: Version | None,
+    policy: OnConflict,
+    verify: Verify,
+) -> Copied:
+    """Copy a version: all of it or nothing; identical content at the target is success.
+
+    A source that is overwritten meanwhile is read again, so the target is never a mixture.
+    """
+    for _ in range(_MOST_RESTARTS + 1):
+        found = await find(source, name, version)
+        if found is None:
+            raise source.not_found(name, version)
+        to = target_version or fitting(target, found.version)
+        try:
+            record = await fetch_record(source, found, verify)
+            return await _copy_once(source, found, record, target, target_name, to, policy, verify)
+        except Moved:
+            continue
+    raise BackendTimeout(f"{name!r} was overwritten faster than it could be copied")
+
+
+def fitting(target: Opened, version: Version) -> Version:
+    """The same number in another registry."""
+    if not target.descriptor.version_objects:
+        return first_version(target.descriptor.version_digits)
+    fitted = fit_version(version, target.descriptor.version_digits)
+    if fitted is None:
+        raise StoreKeyFormatError(
+            f"version {format_version(version)} does not fit {target.io.uri}, whose versions have "
+            f"{target.descriptor.version_digits} numbers: pass target_version=..."
+        )
+    return fitted
+
+
+async def _copy_once(
+    source: Opened,
+    found: Found,
+    record: Record,
+    target: Opened,
+    name: str,
+    version: Version,
+    policy: OnConflict,
+    verify: Verify,
+) -> Copied:
+    manifest = record.manifest
+    if manifest is None:
+        raise Moved
+    commit = record.line.commit
+    onto_itself = (found.name, found.version) == (name, version)
+    if onto_itself and await _is_one_place(source, found, record, target):
+        return Copied(found.version, commit, version, same=True)
+    done = Copied(found.version, commit, version)
+    if await _has_same(target, name, version, manifest):
+        return done
+    draft, uploads = await _draft(source, found, record, manifest, target, name, verify)
+    payload = Payload(target, draft)
+    try:
+        await payload.upload(uploads)
+        await save_at(target, draft, version, policy, payload)
+    except RegistryVersionConflict:
+        if not await _has_same(target, name, version, manifest):
+            raise
+    finally:
+        await payload.end()
+    return done
+
+
+async def _is_one_place(source: Opened, found: Found, record: Record, target: Opened) -> bool:
+    """Whether the target holds this very record, under whatever URI.
+
+    The ids alone do not tell: a directory that was copied as a whole has the id of the original.
+    """
+    if source.descriptor.id != target.descriptor.id:
+        return False
+    if source.io.uri == target.io.uri:
+        return True
+    there = await read_current(target, found.name, found.version)
+    if there is not None and there[0].line.commit == record.line.commit:
+        return True
+    await must_be_current(source, found, record)
+    return False
+
+
+async def _has_same(target: Opened, name: str, version: Version, manifest: Manifest) -> bool:
+    current = await read_current(target, name, version)
+    there = current[0].manifest if current else None
+    return there is not None and there.hash == manifest.hash
+
+
+async def _draft(
+    source: Opened,
+    found: Found,
+    record: Record,
+    manifest: Manifest,
+    target: Opened,
+    name: str,
+    verify: Verify,
+) -> tuple[Draft, list[AsyncIterator[bytes]]]:
+    """The draft of the copy, and what is to be uploaded for it, in the target's own layout."""
+    streams = [chunks_of(source, found, record, entry, verify) for entry in manifest.files]
+    small = manifest.size <= target.descriptor.inline_max
+    parts = [b"".join([part async for part in stream]) for stream in streams] if small else []
+    offsets = [sum(map(len, parts[:at])) for at in range(len(parts))]
+    files = [
+        msgspec.structs.replace(
+            entry, i=offsets[at] if small else None, b=None if small else at, o=0
+        )
+        for at, entry in enumerate(manifest.files)
+    ]
+    made = msgspec.structs.replace(manifest, name=name, files=files, trash=[])
+    count = 0 if small else len(files)
+    draft = Draft(name, new_commit(), made, inline=b"".join(parts), payload_count=count)
+    return draft, [] if small else streams
+
+
+async def chunks_of(
+    o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
+) -> AsyncIterator[bytes]:
+    """The bytes of one file, a chunk at a time, each verified before it is handed over.
+
+    Raises :class:`Moved` where the version was overwritten or deleted meanwhile.
+    """
+    for at in range(len(entry.chunks)):
+        yield await chunk_of(o, found, record, entry, at, verify)
+
+
+async def chunk_of(
+    o: Opened, found: Found, record: Record, entry: FileEntry, at: int, verify: Verify
+) -> bytes:
+    """One chunk of a file, verified."""
+    start = at * entry.s
+    size = min(entry.s, entry.n - start)
+    data: bytes | None
+    if entry.i is not None:
+        data = bytes(record.inline[entry.i + start : entry.i + start + size])
+    else:
+        key = o.payload_key(found.name, record.line.commit, entry.b or 0)
+        blob = await o.io.get(key, start=entry.o + start, length=size)
+        data = blob.data if blob is not None else None
+    if data is not None and await _is_chunk(data, size, entry.chunks[at], verify):
+        return data
+    await must_be_current(o, found, record)
+    raise IntegrityError(
+        f"{found.name!r} version {format_version(found.version)}: bytes {start:,} to "
+        f"{start + size:,} of {entry.p!r} are {'damaged' if data is not None else 'missing'}"
+    )
+
+
+async def _is_chunk(data: bytes, size: int, digest: str, verify: Verify) -> bool:
+    if verify == "none" or len(data) != size:
+        return verify == "none"
+    return await maybe_in_worker(size > SMALL, chunk_hash, data) == digest
+
+
+async def verify_stored(o: Opened, name: str, version: Version) -> None:
+    """Read everything that is stored of a version and check it; raises what a load would."""
+    found = await find(o, name, version)
+    if found is None:
+        raise o.not_found(name, version)
+    record = await fetch_record(o, found, "full")
+    entries = record.manifest.files if record.manifest else []
+
+    async def check(entry: FileEntry) -> None:
+        for at in range(len(entry.chunks)):
+            await chunk_of(o, found, record, entry, at, "full")
+
+    await together(*(check(entry) for entry in entries))

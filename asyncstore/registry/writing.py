@@ -1,0 +1,343 @@
+"""Saving: the payload first, then one commit that makes all of it visible or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from asyncstore.backends.base import Buffer
+from asyncstore.commit import Settled, Slot, settle
+from asyncstore.concurrency import SMALL, backoff, both, maybe_in_worker, to_the_end, together
+from asyncstore.digests import Digest, digest_of
+from asyncstore.errors import (
+    BackendCapabilityError,
+    BackendError,
+    BackendTimeout,
+    CommitUnknown,
+    RegistryVersionConflict,
+)
+from asyncstore.record import (
+    FileEntry,
+    Line,
+    Manifest,
+    content_hash,
+    file_entry,
+    new_commit,
+    write_live,
+)
+from asyncstore.registry.opened import Opened, writer_name
+from asyncstore.registry.reading import entries_after, read_current, version_of
+from asyncstore.versions import Version, first_version, format_version, next_version
+
+OnConflict = Literal["error", "skip", "overwrite"]
+
+READER_GRACE: Final = 3600.0
+"""Seconds that overwritten payload stays for readers under way."""
+
+_DISCARD_GRACE: Final = 5.0
+_MOST_TRASH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An object ready to be stored: its manifest but for the version, and its bytes.
+
+    ``payloads`` are the objects to upload, in the order of their index, where they are in memory;
+    ``payload_count`` counts those that come as streams too. They go under the id ``commit``.
+    """
+
+    name: str
+    commit: str
+    manifest: Manifest
+    inline: bytes = b""
+    payloads: tuple[Buffer, ...] = ()
+    payload_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """How a save ended: the version that is there now, and whether it was there before."""
+
+    version: Version
+    skipped: bool = False
+
+
+async def make_draft(
+    o: Opened,
+    name: str,
+    files: dict[str, bytes],
+    *,
+    kind: str,
+    materializer: str,
+    params: dict[str, Any],
+    metadata: dict[str, Any],
+) -> Draft:
+    """Hash the files and lay them out: all inline, or each as a payload object of its own."""
+    digests = await together(
+        *(maybe_in_worker(len(data) > SMALL, digest_of, data) for data in files.values())
+    )
+    inline = sum(digest.size for digest in digests) <= o.descriptor.inline_max
+    entries = _layout(list(files), digests, inline=inline)
+    manifest = manifest_of(
+        name, entries, kind=kind, materializer=materializer, params=params, metadata=metadata
+    )
+    blobs = tuple(files.values())
+    if inline:
+        return Draft(name, new_commit(), manifest, inline=b"".join(blobs))
+    return Draft(name, new_commit(), manifest, payloads=blobs, payload_count=len(blobs))
+
+
+def _layout(paths: Sequence[str], digests: Sequence[Digest], *, inline: bool) -> list[FileEntry]:
+    entries: list[FileEntry] = []
+    offset = 0
+    for index, (path, digest) in enumerate(zip(paths, digests, strict=True)):
+        if inline:
+            entries.append(file_entry(path, digest, inline=offset))
+        else:
+            entries.append(file_entry(path, digest, payload=index))
+        offset += digest.size
+    return entries
+
+
+def manifest_of(
+    name: str,
+    files: list[FileEntry],
+    *,
+    kind: str,
+    materializer: str,
+    params: dict[str, Any],
+    metadata: dict[str, Any],
+) -> Manifest:
+    """The manifest of a new object; its version is filled in when it is committed."""
+    return Manifest(
+        name=name,
+        version="",
+        created=now(),
+        committed="",
+        writer=writer_name(),
+        kind=kind,
+        materializer=materializer,
+        params=params,
+        metadata=metadata,
+        files=files,
+        hash=content_hash(files),
+        size=sum(entry.n for entry in files),
+    )
+
+
+def now() -> str:
+    """The time of day in UTC, as records write it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Payload:
+    """The payload objects of one commit, which go again unless the commit may refer to them."""
+
+    def __init__(self, o: Opened, draft: Draft) -> None:
+        self._o = o
+        self._draft = draft
+        count = draft.payload_count
+        self._keys = [o.payload_key(draft.name, draft.commit, index) for index in range(count)]
+        self.needed = False
+
+    async def upload(self, payloads: Sequence[Buffer | AsyncIterable[Buffer]]) -> None:
+        """Store all of them, at once."""
+        pairs = zip(self._keys, payloads, strict=True)
+        await together(*(self._o.io.put(key, data) for key, data in pairs))
+
+    def release(self) -> None:
+        """No commit refers to them, nor may one yet appear."""
+        self.needed = False
+
+    async def end(self) -> None:
+        """Remove them if no commit that names them was made, or may yet appear."""
+        if self.needed or not self._keys:
+            return
+        with suppress(BackendError):  # garbage collection finds what no record names
+            await to_the_end(self._o.io.delete(self._keys), grace=_DISCARD_GRACE)
+
+
+async def save(o: Opened, draft: Draft, version: Version | None, policy: OnConflict) -> Saved:
+    """Store a draft under a version, or the next one (None): all of it, or nothing."""
+    payload = Payload(o, draft)
+    try:
+        if version is None and o.descriptor.version_objects:
+            return await _save_next(o, draft, payload)
+        version = version or first_version(o.descriptor.version_digits)
+        if draft.payloads:
+            await payload.upload(draft.payloads)
+        return await save_at(o, draft, version, policy, payload)
+    finally:
+        await payload.end()
+
+
+async def _save_next(o: Opened, draft: Draft, payload: Payload) -> Saved:
+    """Commit under the next free version, with the upload beside the look at the listing."""
+    uploaded = asyncio.Event()
+
+    async def upload() -> None:
+        await payload.upload(draft.payloads)
+        uploaded.set()
+
+    if draft.payloads:
+        return (await both(_commit_next(o, draft, payload, uploaded), upload()))[0]
+    uploaded.set()
+    return await _commit_next(o, draft, payload, uploaded)
+
+
+async def _commit_next(o: Opened, draft: Draft, payload: Payload, uploaded: asyncio.Event) -> Saved:
+    """Who loses a race for a number looks again.
+
+    Savers of one name in this process queue here, so that only other processes contend.
+    """
+    refused: Version | None = None
+    attempt = 0
+    async with o.shared.queue(draft.name, o.timeout):
+        newest = await newest_number(o, draft.name)
+        await uploaded.wait()
+        deadline = o.deadline()
+        while True:
+            version = next_version(_newer(newest, refused), o.descriptor.version_digits)
+            settled = await commit_draft(o, draft, version, Slot(), payload, deadline)
+            if settled.ours:
+                return Saved(version)
+            refused = version
+            _check_time(deadline, o, draft.name)
+            await backoff(attempt, most=0.05)
+            attempt += 1
+            newest = await newest_number(o, draft.name)
+
+
+def _newer(one: Version | None, other: Version | None) -> Version | None:
+    return max((version for version in (one, other) if version is not None), default=None)
+
+
+async def newest_number(o: Opened, name: str) -> Version | None:
+    """The highest version number that was ever used for a name; deleted ones count."""
+    after: str | None = ""
+    while after is not None:
+        page, after = await entries_after(o, name, after, limit=1)
+        if page:
+            return version_of(o, page[0].key)
+    return None
+
+
+async def save_at(
+    o: Opened, draft: Draft, version: Version, policy: OnConflict, payload: Payload
+) -> Saved:
+    """Commit under one version, replacing what is there as far as the policy allows."""
+    deadline = o.deadline()
+    slot, trash = Slot(), draft.manifest.trash
+    if policy == "overwrite":
+        slot, trash = await _read_slot(o, draft.name, version)
+    attempt = 0
+    while True:
+        if slot.line is not None and (slot.line.live or not o.descriptor.reuse_deleted):
+            if policy == "skip" and slot.line.live:
+                return Saved(version, skipped=True)
+            if policy != "overwrite":
+                raise taken(o, draft.name, version, slot.line)
+        if slot.line is not None and not o.io.capabilities.replace:
+            raise BackendCapabilityError(f"{o.io.uri} cannot replace a record atomically")
+        fresh, expired = _sorted_trash(trash)
+        manifest = msgspec.structs.replace(draft.manifest, trash=fresh)
+        settled = await commit_draft(
+            o, replace(draft, manifest=manifest), version, slot, payload, deadline
+        )
+        if settled.ours:
+            await _empty_trash(o, draft.name, expired)
+            return Saved(version)
+        if settled.current is not None and policy != "overwrite":
+            slot = Slot(settled.current)
+            if settled.current.live or not o.descriptor.reuse_deleted:
+                continue
+        _check_time(deadline, o, draft.name)
+        await backoff(attempt, most=0.05)
+        attempt += 1
+        slot, trash = await _read_slot(o, draft.name, version)
+
+
+async def _read_slot(o: Opened, name: str, version: Version) -> tuple[Slot, list[tuple[str, int]]]:
+    """What is in the slot of a version now, and the trash that whoever replaces it takes over."""
+    current = await read_current(o, name, version)
+    if current is None:
+        return Slot(), []
+    record, tag = current
+    trash = list(record.manifest.trash) if record.manifest else []
+    if record.manifest and any(entry.b is not None for entry in record.manifest.files):
+        trash.append((record.line.commit, int(time.time())))
+    return Slot(record.line, tag), trash
+
+
+def _sorted_trash(
+    trash: list[tuple[str, int]],
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """Trash that readers may still be reading, and the commits that are old enough to go."""
+    limit = time.time() - READER_GRACE
+    fresh = [(commit, at) for commit, at in trash if at > limit]
+    return fresh[-_MOST_TRASH:], [commit for commit, at in trash if at <= limit]
+
+
+async def _empty_trash(o: Opened, name: str, commits: list[str]) -> None:
+    for commit in commits:
+        prefix = o.payload_key(name, commit, 0).rpartition("/")[0] + "/"
+        try:
+            page = await o.io.list(prefix)
+            await o.io.delete([entry.key for entry in page.entries])
+        except BackendError:
+            return  # the save is done; garbage collection takes what is left
+
+
+async def commit_draft(
+    o: Opened, draft: Draft, version: Version, slot: Slot, payload: Payload, deadline: float
+) -> Settled:
+    """The commit of a draft, with its payload kept from the moment that it may be referred to."""
+    text = format_version(version)
+    manifest = msgspec.structs.replace(draft.manifest, version=text, committed=now())
+    large = len(draft.inline) + 128 * len(manifest.files) > SMALL
+    record = await maybe_in_worker(
+        large, lambda: write_live(manifest, draft.inline, commit=draft.commit, after=slot.line)
+    )
+    payload.needed = True
+    key = o.key(draft.name, version)
+    try:
+        return await settle(
+            o.io, key, record, commit=draft.commit, over=slot, deadline=deadline,
+            lost=payload.release,
+        )  # fmt: skip
+    except CommitUnknown as error:
+        error.name, error.version = draft.name, text
+        raise
+
+
+def taken(o: Opened, name: str, version: Version, line: Line) -> RegistryVersionConflict:
+    """The error for a version that may not be written."""
+    text = format_version(version)
+    if line.live:
+        hint = (
+            "pass on_conflict='overwrite' or 'skip'"
+            if o.descriptor.mutable
+            else "versions are immutable here; leave the version out to save the next one, or pass "
+            "on_conflict='skip'"
+        )
+        message = f"{name!r} version {text} is already in {o.io.uri}: {hint}"
+    else:
+        message = (
+            f"{name!r} version {text} was deleted from {o.io.uri}, and deleted numbers are not "
+            "used again: leave the version out to save the next one"
+        )
+    return RegistryVersionConflict(message, name=name, version=text)
+
+
+def _check_time(deadline: float, o: Opened, name: str) -> None:
+    if asyncio.get_running_loop().time() > deadline:
+        raise BackendTimeout(
+            f"saving {name!r} lost every race for {o.timeout} s; nothing was written"
+        )
