@@ -1,0 +1,61 @@
+"""asyncstore: named, versioned objects in many places, for async Python.
+
+A *registry* keeps objects on one backend; a *store* mounts many registries and is one face over
+all of them. Importing this package opens nothing and imports no client library.
+"""
+
+from asyncstore._version import __version__
+from asyncstore.discovery import DegradedDiscoveryWarning
+from asyncstore.errors import (
+    AsyncStoreError,
+    BackendCapabilityError,
+    BackendError,
+    BackendTimeout,
+    CommitUnknown,
+    IntegrityError,
+    MaterializationError,
+    RegistryObjectNotFound,
+    RegistrySettingsConflict,
+    RegistryVersionConflict,
+    StoreAmbiguousObjectError,
+    StoreDiscoveryIncomplete,
+    StoreKeyFormatError,
+    StoreLocationNotFound,
+    StoreReadOnlyError,
+    UnsupportedFormatError,
+)
+from asyncstore.mounts import StoreMount
+from asyncstore.registry import AsyncRegistry, ObjectReader, ObjectWriter
+from asyncstore.results import BatchResult, ObjectRecord
+from asyncstore.settings import DiscoveryPolicy, Settings
+from asyncstore.store import AsyncStore
+
+__all__ = [
+    "AsyncRegistry",
+    "AsyncStore",
+    "AsyncStoreError",
+    "BackendCapabilityError",
+    "BackendError",
+    "BackendTimeout",
+    "BatchResult",
+    "CommitUnknown",
+    "DegradedDiscoveryWarning",
+    "DiscoveryPolicy",
+    "IntegrityError",
+    "MaterializationError",
+    "ObjectReader",
+    "ObjectRecord",
+    "ObjectWriter",
+    "RegistryObjectNotFound",
+    "RegistrySettingsConflict",
+    "RegistryVersionConflict",
+    "Settings",
+    "StoreAmbiguousObjectError",
+    "StoreDiscoveryIncomplete",
+    "StoreKeyFormatError",
+    "StoreLocationNotFound",
+    "StoreMount",
+    "StoreReadOnlyError",
+    "UnsupportedFormatError",
+    "__version__",
+]
