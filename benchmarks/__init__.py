@@ -1,0 +1,1 @@
+"""Benchmarks: each measure beside its floor, run in turn in one process."""

@@ -1,0 +1,27 @@
+"""Run the benchmarks: ``python -m benchmarks``, or some of them by name."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import small_local
+from benchmarks.harness import run
+
+BENCHMARKS = {"small_local": small_local.measure}
+
+
+def main() -> None:
+    """Run what is asked for; exit with 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    held = [run(name, BENCHMARKS[name]) for name in names]
+    if not all(held):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
