@@ -206,9 +206,7 @@ def test_sources_add_up_setting_by_setting(
     settings = read_file(
         "[discovery]\nmode = 'first'\nprobe_timeout = 3\n", discovery={"trust_cache": True}
     )
-    assert settings.discovery == DiscoveryPolicy(
-        mode="first", probe_timeout=2.0, trust_cache=True
-    )
+    assert settings.discovery == DiscoveryPolicy(mode="first", probe_timeout=2.0, trust_cache=True)
 
 
 def test_whole_discovery_settings_replace_every_weaker_field(read_file: ReadFile) -> None:
