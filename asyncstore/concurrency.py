@@ -96,10 +96,13 @@ async def both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tu
     return results[0], results[1]
 
 
-async def as_value(work: Awaitable[T]) -> T | Exception:
-    """The result, or the error as a value where it must not cancel what runs beside it."""
+async def as_value(work: Callable[..., Awaitable[T]], *args: Any) -> T | Exception:
+    """The result of ``work(*args)``, or its error as a value, so that it cancels nobody beside it.
+
+    Takes the function, since a task that ends before it starts would leave a coroutine unawaited.
+    """
     try:
-        return await work
+        return await work(*args)
     except Exception as error:
         return error
 

@@ -77,9 +77,6 @@ class Discovery:
         decided: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         loads: dict[str, asyncio.Task[Any]] = {}
 
-        async def load(fetch: Fetch, mount: StoreMount, hit: Hit) -> Any:
-            return await as_value(fetch(mount, hit))  # made here: a task may end before it starts
-
         def end(probe: asyncio.Task[None]) -> None:
             if probe.cancelled():  # alone: its outcome would be awaited for ever
                 decided.cancel()
@@ -95,7 +92,7 @@ class Discovery:
                 wanted = verdict is None or verdict == Chosen(mount.name)
                 wanted &= mount.name == preferred or not loads
                 if fetch is not None and isinstance(outcome, Hit) and wanted:
-                    loads[mount.name] = group.create_task(load(fetch, mount, outcome))
+                    loads[mount.name] = group.create_task(as_value(fetch, mount, outcome))
                 if verdict is not None:
                     decided.set_result(verdict)
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from io import FileIO
-from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import aiofiles.threadpool
@@ -42,7 +41,8 @@ class LocalBackend:
     def __init__(self, root: str | os.PathLike[str], *, durability: Durability = "full") -> None:
         if durability not in ("full", "fast"):
             raise RegistrySettingsConflict(f"durability={durability!r}: expected 'full' or 'fast'")
-        path: str = os.path.abspath(Path(root).expanduser())
+        path = os.path.expanduser(os.fspath(root))
+        path = os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
         self._directory = Directory(path, durable=durability == "full")
         self._executor: ThreadPoolExecutor | None = None
         self._owner = 0

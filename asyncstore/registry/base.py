@@ -162,11 +162,8 @@ class RegistryBase:
             return await operation(self._opened(descriptor))
         assumed = Opened(self._io, self._wanted.new(), self._shared, self._timeout)
 
-        async def ahead() -> T | Exception | None:
-            return await as_value(operation(assumed))
-
         descriptor, result = await both(
-            look_for(self._io, self._wanted, create=self._create), ahead()
+            look_for(self._io, self._wanted, create=self._create), as_value(operation, assumed)
         )
         if descriptor is not None:
             self._shared.descriptor = descriptor

@@ -229,11 +229,19 @@ class AsyncStore(StoreBase, MappingReads):
     async def iter_objects(
         self, location: str | None = None, *, prefix: str = ""
     ) -> AsyncIterator[str]:
-        """Qualified keys whose name starts with ``prefix``, mount by mount, in constant memory."""
+        """Qualified keys whose name starts with ``prefix``, mount by mount, in constant memory.
+
+        A mount that cannot be read raises; an optional one is left out from where it fails.
+        """
         places = self.list_mounts() if location is None else [self.get_mount(location).name]
         for place in places:
-            async for name in self._mounts.view(place).iter_objects(prefix=prefix):
-                yield join_key(place, name)
+            try:
+                async for name in self._mounts.view(place).iter_objects(prefix=prefix):
+                    yield join_key(place, name)
+            except AsyncStoreError as error:
+                if location is not None or not self.get_mount(place).optional:
+                    raise
+                self._warn_left_out("the listing", {place: error})
 
     async def _of_each(self, location: str | None, ask: Any) -> list[tuple[str, Any]]:
         """What every mount (or one) answers, asked at once."""
