@@ -303,7 +303,7 @@ def test_an_error_of_the_stream_itself_stays_what_it_is(backend: LocalBackend, r
 LOOKS: dict[str, Callable[[Directory], object]] = {
     "open": lambda directory: directory.get("m/n/1", 0, None),
     "stat": lambda directory: directory.head("m/n/1"),
-    "scandir": lambda directory: directory.list("m/n/", "", 10, None, False),
+    "listdir": lambda directory: directory.list("m/n/", "", 10, None, False),
 }
 
 
