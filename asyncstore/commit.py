@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from asyncstore.backends.base import Backend, PutReply, PutStatus
+from asyncstore.backends.base import Backend, CreatesNext, PutReply, PutStatus
 from asyncstore.concurrency import backoff, task_of, to_the_end
 from asyncstore.errors import (
     BackendCapabilityError,
@@ -42,10 +42,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What a commit is to replace: nothing, or the record of this line, which has this tag."""
+    """What a commit is to replace: nothing, or the record of this line, which has this tag.
+
+    ``newest`` is for a commit that comes next: the key that must still be the first beside it,
+    looked at in the same request by a backend that :class:`CreatesNext`.
+    """
 
     line: Line | None = None
     tag: str | None = None
+    newest: str | None = None
 
     @property
     def commit(self) -> str:
@@ -55,7 +60,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a commit ended: ours, or lost to the record of ``current``."""
+    """How a commit ended: ours, or lost to the record of ``current`` (None: overtaken)."""
 
     ours: bool
     current: Line | None = None
@@ -122,9 +127,11 @@ async def _settle(
     last: BackendError | None = None
     try:
         while attempt == 0 or asyncio.get_running_loop().time() < deadline:
-            reply = await backend.put_if(key, record, tag=over.tag)
+            reply = await _put(backend, key, record, over)
             if reply.status is PutStatus.DONE:
                 return Settled(True)
+            if reply.status is PutStatus.OVERTAKEN and not in_doubt:
+                return Settled(False)
             last = reply.error
             in_doubt |= reply.status is PutStatus.UNKNOWN
             _raise_if_final(reply, in_doubt, key, commit)
@@ -153,6 +160,12 @@ async def _settle(
     except asyncio.CancelledError as error:
         raise _unknown(backend, key, commit, over, last) from error
     raise _unknown(backend, key, commit, over, last) from last
+
+
+async def _put(backend: Backend, key: str, record: bytes, over: Slot) -> PutReply:
+    if over.newest is not None and isinstance(backend, CreatesNext):
+        return await backend.put_next(key, record, newest=over.newest)
+    return await backend.put_if(key, record, tag=over.tag)
 
 
 def _raise_if_final(reply: PutReply, in_doubt: bool, key: str, commit: str) -> None:

@@ -15,6 +15,8 @@ import anyio.to_thread
 T = TypeVar("T")
 U = TypeVar("U")
 
+_LATE = "_asyncstore_late_result"
+
 SMALL = 64 * 1024
 """Bytes that may be hashed or decoded on the event loop; more goes to a worker thread."""
 
@@ -54,7 +56,21 @@ async def to_the_end(work: Awaitable[T], *, grace: float) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([future], timeout=left if left > 0 else None)
     cause = None if future.cancelled() else future.exception()
+    if future.done() and not future.cancelled() and cause is None:
+        cancelled.__dict__[_LATE] = future.result()
     raise cancelled from cause
+
+
+def late_result(error: BaseException | None) -> object:
+    """What the work of :func:`to_the_end` answered after its caller had been cancelled, if it did.
+
+    ``error`` is that cancellation, or what was raised from it.
+    """
+    while error is not None:
+        if _LATE in error.__dict__:
+            return error.__dict__[_LATE]
+        error = error.__cause__
+    return None
 
 
 def task_of(work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:

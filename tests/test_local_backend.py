@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import os
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from io import FileIO
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import pytest
 
+from asyncstore import AsyncRegistry, CommitUnknown
 from asyncstore.backends import local, posix
 from asyncstore.backends.base import PutStatus
 from asyncstore.backends.local import LocalBackend
@@ -130,9 +132,10 @@ def test_everything_is_flushed_before_it_is_acknowledged(
         assert trace.taken() == [*NEW, "fsync m/n"], "what is said to be there is flushed as well"
         await replace(backend, "m/n/2", b"2")
         lock = ["mkdir l", "fsync .", "flock l/n"]
-        assert trace.taken() == [*NEW, *lock, "rename m/n/2", "fsync m/n"]
+        unlock = "flock l/n"
+        assert trace.taken() == [*NEW, *lock, "rename m/n/2", unlock, "fsync m/n"]
         await replace(backend, "m/n/2", b"3")
-        assert trace.taken() == [*NEW, "flock l/n", "rename m/n/2", "fsync m/n"]
+        assert trace.taken() == [*NEW, "flock l/n", "rename m/n/2", unlock, "fsync m/n"]
         await backend.put("d/n/c/0", b"4")
         parents = ["mkdir d", "fsync .", "mkdir d/n", "fsync d", "mkdir d/n/c", "fsync d/n"]
         assert trace.taken() == [*NEW, *parents, "rename d/n/c/0", "fsync d/n/c"]
@@ -171,8 +174,26 @@ def test_another_process_flushes_the_directories_that_it_finds(
     trace.taken()
     other = LocalBackend(root)
     run(create(other, "m/n/2"))
-    assert trace.taken() == ["fsync .", *NEW, "fsync .", "fsync m", "link m/n/2", "fsync m/n"]
+    found = ["fsync ..", "fsync ."]
+    assert trace.taken() == [*found, *NEW, "fsync .", "fsync m", "link m/n/2", "fsync m/n"]
     run(other.aclose())
+
+
+def test_a_directory_that_could_not_be_flushed_fails_the_write_at_once(
+    backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(create(backend, "m/n/1"))
+    fsync = os.fsync
+
+    def failing(fd: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}") == str(root / "m"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    # Not "unknown": trying again would find the directory made, and its flush would "succeed".
+    assert run(create(backend, "m/new/1")) is PutStatus.FAILED
+    assert run(stored(backend, "m/new/1")) is None
 
 
 def test_fast_flushes_nothing(root: Path, trace: Trace) -> None:
@@ -392,4 +413,28 @@ def test_cancelled_and_failed_work_leaves_no_descriptor_open(
 
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("this system does not list a process's descriptors")
+    run(scenario())
+
+
+def test_a_flush_that_fails_after_its_time_was_up_is_not_acknowledged(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is there to be read back by then, but nobody knows whether it is on the disk."""
+    timed_out, fsync = threading.Event(), os.fsync
+
+    def late(fd: int) -> None:
+        if os.path.samestat(os.fstat(fd), os.stat(root / "m/x")):
+            assert timed_out.wait(10)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
+
+    async def scenario() -> None:
+        registry = AsyncRegistry(root, request_timeout=0.1, operation_timeout=5)
+        await registry.save("x", 1)
+        monkeypatch.setattr(os, "fsync", late)
+        asyncio.get_running_loop().call_later(0.2, timed_out.set)
+        with pytest.raises(CommitUnknown, match="flushed"):
+            await registry.save("x", 2)
+        await registry.aclose()
+
     run(scenario())

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from asyncstore.backends.base import PutReply, PutStatus
 from asyncstore.backends.local import LocalBackend
 from asyncstore.backends.posix import Busy, Directory
 from asyncstore.errors import BackendError
+from tests.support import tree_of
 
 T = TypeVar("T")
 
@@ -164,8 +166,80 @@ def test_a_planted_link_is_not_followed(backend: LocalBackend, root: Path, tmp_p
     run(scenario())
 
 
+@pytest.mark.parametrize("planted", ["m/n", "m", "d/n", "d/n/c", "g/n", "t", "l"])
+def test_nothing_is_written_or_removed_through_a_planted_link(
+    backend: LocalBackend, root: Path, tmp_path: Path, planted: str
+) -> None:
+    async def scenario() -> None:
+        await backend.put("m/other/0", b"0")
+        outside = tmp_path / "outside"
+        for folder in (".", "c", "n", "n/c"):
+            (outside / folder).mkdir(exist_ok=True)
+            (outside / folder / "0").write_bytes(b"precious")
+            os.utime(outside / folder / "0", (0, 0))
+        before = tree_of(outside)
+        if (root / planted).is_dir():
+            shutil.rmtree(root / planted)
+        (root / planted).parent.mkdir(parents=True, exist_ok=True)
+        (root / planted).symlink_to(outside)
+        fresh = LocalBackend(root)
+        for key in ("m/n/1", "d/n/c/1", "g/n/_"):
+            with suppress(BackendError):
+                reply = await fresh.put_if(key, b"1", tag=None)
+                assert reply.status in (PutStatus.DONE, PutStatus.FAILED), "settled at once"
+                blob = await fresh.get(key)
+                await fresh.put_if(key, b"2", tag=blob.tag if blob else "none")
+            with suppress(BackendError):
+                await fresh.put(key, b"2")
+            with suppress(BackendError):
+                await fresh.delete([key.rpartition("/")[0] + "/0"])
+        await fresh.aclose()
+        assert tree_of(outside) == before
+
+    run(scenario())
+
+
+def test_a_file_system_that_counts_no_directories_is_listed_all_the_same(
+    backend: LocalBackend, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(backend.put("m/n/1", b"1"))
+    real = os.stat
+
+    def stat(path: Any, **named: Any) -> os.stat_result:  # as CIFS without Unix extensions
+        found = list(real(path, **named))
+        found[3] = 2
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert run(backend.list("m/", limit=9)).prefixes == ("m/n/",)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_was_forked_under_a_lock_does_not_keep_it(root: Path) -> None:
+    directory = Directory(str(root), durable=False)
+    assert directory.create("m/n/1", b"1").status is PutStatus.DONE
+    path = directory.path("m/n/1")
+    told, tell = os.pipe()
+    with warnings.catch_warnings(), directory.locked(path, fcntl.LOCK_EX):
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: the point
+        child = os.fork()
+        if not child:
+            os.close(tell)
+            os.read(told, 1)  # until the parent has looked
+            os._exit(0)
+    try:
+        with directory.locked(path, fcntl.LOCK_EX):
+            pass
+    finally:
+        os.close(tell)
+        os.close(told)
+        os.waitpid(child, 0)
+
+
 def test_a_planted_pipe_does_not_hang(backend: LocalBackend, root: Path) -> None:
     run(backend.put("m/n/0", b"0"))
+    (root / "l").mkdir(exist_ok=True)
+    os.mkfifo(root / "l/n")
     os.mkfifo(root / "m/n/1")
     with pytest.raises(BackendError):
         run(backend.get("m/n/1"))

@@ -82,6 +82,8 @@ class PutStatus(Enum):
     """No answer that tells: a lost reply, a timeout, a 409 or 5xx."""
     FAILED = "failed"
     """Provably not applied: no space, no permission."""
+    OVERTAKEN = "overtaken"
+    """Provably not applied: the key that was to be the newest is no longer (``put_next``)."""
     NOT_DURABLE = "not durable"
     """Applied and visible, but flushing it to the disk failed."""
 
@@ -177,4 +179,20 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Let go of threads and connections. The next use opens them again."""
+        ...
+
+
+@runtime_checkable
+class CreatesNext(Protocol):
+    """What a backend may have besides: a look at the listing and a creation in one request.
+
+    It is for places where a request costs more than what it does, such as a hop to a thread.
+    """
+
+    async def put_next(self, key: str, data: Buffer, *, newest: str) -> PutReply:
+        """Create ``key`` if ``newest`` is the first of all keys directly beside it.
+
+        The listing is made after the call began and before the creation. Answers ``OVERTAKEN``
+        where another key is first; else all is as with :meth:`Backend.put_if`.
+        """
         ...

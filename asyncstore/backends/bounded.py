@@ -11,12 +11,14 @@ from asyncstore.backends.base import (
     Blob,
     Buffer,
     Capabilities,
+    CreatesNext,
     Entry,
     Page,
     PutReply,
     PutStatus,
 )
-from asyncstore.errors import BackendTimeout
+from asyncstore.concurrency import late_result
+from asyncstore.errors import BackendCapabilityError, BackendTimeout
 
 T = TypeVar("T")
 
@@ -42,12 +44,55 @@ class Slots:
         return self._semaphore
 
 
+class _Turn:
+    """A slot that may be given back and taken again."""
+
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore = semaphore
+        self._held = False
+
+    async def take(self) -> None:
+        await self._semaphore.acquire()
+        self._held = True
+
+    def give(self) -> None:
+        if self._held:
+            self._held = False
+            self._semaphore.release()
+
+
+class _Lending:
+    """The pieces of a stream, with its slot given back while the next one is awaited.
+
+    Who makes it may need a slot for it: a copy reads what it writes, and whoever writes piece by
+    piece may load something in between.
+    """
+
+    def __init__(self, turn: _Turn, pieces: AsyncIterable[Buffer]) -> None:
+        self._turn = turn
+        self._pieces = aiter(pieces)
+
+    def __aiter__(self) -> _Lending:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        self._turn.give()
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            await self._turn.take()
+            raise
+        await self._turn.take()
+        return piece
+
+
 class BoundedBackend:
     """A backend whose requests are bounded in time and, where ``slots`` are given, in number.
 
     ``timeout`` is in seconds and for a small request; a large one has the time that its size
-    takes at 512 KiB a second on top. A slot is held for one request only, never while another is
-    awaited, so no batch can deadlock on it. ``on_send`` is called when a request got its slot.
+    takes at 512 KiB a second on top. A slot is held for one request only, never while another (or
+    the next piece of a stream) is awaited, so no batch can deadlock on it. ``on_send`` is called
+    when a request got its slot.
     """
 
     def __init__(
@@ -108,10 +153,20 @@ class BoundedBackend:
 
     async def put(self, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
         """Store unconditionally; a stream is bounded by whoever feeds it."""
-        size = None
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            size = memoryview(data).nbytes
-        await self._send("writing", key, size, lambda: self.inner.put(key, data))
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            return await self._put_stream(key, data)
+        size = memoryview(data).nbytes
+        return await self._send("writing", key, size, lambda: self.inner.put(key, data))
+
+    async def _put_stream(self, key: str, pieces: AsyncIterable[Buffer]) -> None:
+        turn = _Turn(self._slots.taken())
+        await turn.take()
+        try:
+            if self._on_send is not None:
+                self._on_send()
+            await self.inner.put(key, _Lending(turn, pieces))
+        finally:
+            turn.give()
 
     async def put_if(self, key: str, data: Buffer, *, tag: str | None) -> PutReply:
         """Write conditionally; a timeout is an answer that tells nothing."""
@@ -123,7 +178,27 @@ class BoundedBackend:
                 lambda: self.inner.put_if(key, data, tag=tag),
             )
         except BackendTimeout as error:
-            return PutReply(PutStatus.UNKNOWN, error=error)
+            return _late_reply(error)
+
+    @property
+    def creates_next(self) -> bool:
+        """Whether :meth:`put_next` may be asked."""
+        return isinstance(self.inner, CreatesNext)
+
+    async def put_next(self, key: str, data: Buffer, *, newest: str) -> PutReply:
+        """Look at the listing and create, in one request of a backend that can."""
+        inner = self.inner
+        if not isinstance(inner, CreatesNext):
+            raise BackendCapabilityError(f"{self.uri} cannot list and create in one request")
+        try:
+            return await self._send(
+                "writing",
+                key,
+                memoryview(data).nbytes,
+                lambda: inner.put_next(key, data, newest=newest),
+            )
+        except BackendTimeout as error:
+            return _late_reply(error)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove."""
@@ -151,3 +226,13 @@ class BoundedBackend:
                 raise BackendTimeout(
                     f"{self.uri} gave no answer within {seconds:.1f} s while {doing} {what}"
                 ) from error
+
+
+def _late_reply(error: BackendTimeout) -> PutReply:
+    """The answer to a conditional write whose time was up.
+
+    A backend that sees a write through may know the answer by then. It must not be lost: a flush
+    that fails late cannot be seen by reading the record back.
+    """
+    late = late_result(error)
+    return late if isinstance(late, PutReply) else PutReply(PutStatus.UNKNOWN, error=error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from io import FileIO
@@ -15,6 +14,7 @@ import aiofiles.threadpool
 
 from asyncstore.backends.base import Blob, Buffer, Capabilities, Entry, Page, PutReply
 from asyncstore.backends.posix import Busy, Directory, mapped
+from asyncstore.backends.workers import Workers
 from asyncstore.concurrency import backoff, to_the_end
 from asyncstore.errors import BackendError, RegistrySettingsConflict
 
@@ -44,7 +44,7 @@ class LocalBackend:
         path = os.path.expanduser(os.fspath(root))
         path = os.path.normpath(path if os.path.isabs(path) else os.path.join(os.getcwd(), path))
         self._directory = Directory(path, durable=durability == "full")
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: Workers | None = None
         self._owner = 0
 
     @property
@@ -90,6 +90,11 @@ class LocalBackend:
         if tag is None:
             return await self._write(f"creating {key}", self._directory.create, key, data)
         return await self._write(f"replacing {key}", self._directory.replace, key, data, tag)
+
+    async def put_next(self, key: str, data: Buffer, *, newest: str) -> PutReply:
+        """Look at the directory and create, in one hop."""
+        what = f"creating {key}"
+        return await self._write(what, self._directory.create_next, key, data, newest)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove, in one hop."""
@@ -159,17 +164,16 @@ class LocalBackend:
                 raise mapped(error, what) from error
 
     def _hop(self, job: Callable[..., T], *args: object) -> asyncio.Future[T]:
-        # run_in_executor() chains two futures for each job, which is a good part of a small load.
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._pool().submit(_run, loop, future, job, args)
+        self._pool().hand(partial(_run, loop, future, job, args))
         return future
 
-    def _pool(self) -> ThreadPoolExecutor:
+    def _pool(self) -> Workers:
         # A forked child has the object but not its threads.
         if self._executor is None or self._owner != os.getpid():
             self._owner = os.getpid()
-            self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="asyncstore-local")
+            self._executor = Workers(_WORKERS, "asyncstore-local")
         return self._executor
 
 

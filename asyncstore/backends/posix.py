@@ -91,6 +91,17 @@ class Directory:
         except OSError as error:
             return PutReply(PutStatus.FAILED, error=mapped(error, f"creating {key}"))
 
+    def create_next(self, key: str, data: Buffer, newest: str) -> PutReply:
+        """Create, if ``newest`` is still the first of the directory that both are in."""
+        try:
+            folder = os.path.dirname(self.path(key))
+            found = self._unhidden(folder, lambda: names(folder, files=True)) or []
+        except OSError as error:
+            return PutReply(PutStatus.FAILED, error=mapped(error, f"creating {key}"))
+        if min(found, default="") != newest.rpartition("/")[2]:
+            return PutReply(PutStatus.OVERTAKEN)
+        return self.create(key, data)
+
     def _link(self, staged: str, path: str) -> PutReply:
         try:
             self._place(path, lambda: os.link(staged, path))
@@ -153,7 +164,7 @@ class Directory:
         """Take the step that needs the directory of ``path``, which a deletion may remove."""
         for left in reversed(range(_PATIENCE)):
             try:
-                self._make_parents(path)
+                self._prepare(path)
                 step()
                 return
             except FileNotFoundError:
@@ -163,6 +174,15 @@ class Directory:
                 folder = path
                 while (folder := os.path.dirname(folder)) != self.root:
                     self._flushed.discard(folder)
+
+    def _prepare(self, path: str) -> None:
+        """Make the directories of ``path``; what goes wrong here is no doubt about ``path``."""
+        try:
+            self._make_parents(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise mapped(error, f"making the directories of {path}") from error
 
     def stage(self) -> str:
         """A new path in the staging directory, which is inside the root so that links work."""
@@ -239,6 +259,7 @@ class Directory:
             self._make_parents(folder)
             with suppress(FileExistsError):
                 os.mkdir(folder)
+            refuse_link(folder)
             self.flush_directory(os.path.dirname(folder))
         if len(self._flushed) > 100_000:  # forgetting costs a flush, never safety
             self._flushed.clear()
@@ -251,6 +272,9 @@ class Directory:
         for path in reversed(missing):
             path.mkdir(exist_ok=True)
             self.flush_directory(str(path.parent))
+        if not missing and root.stat().st_dev == root.parent.stat().st_dev:
+            with suppress(PermissionError):  # not ours to read, so it was not made just now
+                self.flush_directory(str(root.parent))
         self.check_root()
 
     def check_root(self) -> None:
@@ -284,13 +308,17 @@ class Directory:
         if mode == fcntl.LOCK_EX:
             self._make_parents(lock)
         flags = os.O_RDONLY if mode == fcntl.LOCK_SH else os.O_RDWR | os.O_CREAT
-        fd = os.open(lock, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a planted pipe would wait
+        fd = os.open(lock, flags, 0o666)
         try:
             try:
                 fcntl.flock(fd, mode | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Busy(lock) from None
-            yield
+            try:
+                yield
+            finally:  # closing alone leaves the lock to a child that was forked meanwhile
+                fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             os.close(fd)
 
@@ -317,8 +345,13 @@ class Directory:
             return page(self.root, self._walk(folder, prefix, start_after), limit, peek)
 
         def scan() -> Page:
-            keys = ascending(self._names(folder), prefix, start_after, limit)
-            return page(self.root, keys, limit, peek)
+            keys = ascending(
+                names(folder, files=peek is not None) or [], prefix, start_after, limit
+            )
+            found = page(self.root, keys, limit, peek)
+            if not any(entry.data is not None for entry in found.entries):
+                self.check_root()  # what is not shown is said not to be there
+            return found
 
         return self._unhidden(folder, scan)
 
@@ -352,6 +385,9 @@ class Directory:
     def delete(self, keys: Sequence[str]) -> None:
         """Remove files, and the directories that this leaves empty where payload was."""
         for path in [self.path(key) for key in keys]:
+            folder = path
+            while (folder := os.path.dirname(folder)) != self.root:
+                refuse_link(folder)
             try:
                 os.unlink(path)
             except ABSENT:
@@ -366,9 +402,16 @@ class Directory:
                     self._flushed.discard(folder)
 
 
+def refuse_link(folder: str) -> None:
+    """Raise BackendError for a directory that is a link: what it leads to is not ours to change."""
+    if os.path.islink(folder):
+        raise BackendError(f"{folder} is a symbolic link, where a directory was expected")
+
+
 def _unplaced(error: OSError, what: str) -> PutReply:
     """What a link or rename that raised this tells; a directory that is gone may be remade."""
-    status = PutStatus.FAILED if error.errno in _NOT_APPLIED else PutStatus.UNKNOWN
+    before = isinstance(error, BackendError) or error.errno in _NOT_APPLIED
+    status = PutStatus.FAILED if before else PutStatus.UNKNOWN
     return PutReply(status, error=mapped(error, what))
 
 

@@ -63,15 +63,27 @@ def _read_exactly(fd: int, start: int, wanted: int) -> bytes:
     return b"".join(parts)
 
 
-def names(folder: str) -> list[str] | None:
-    """What a directory holds; a directory in it with the ``/`` that it sorts by."""
+def names(folder: str, *, files: bool = False) -> list[str] | None:
+    """What a directory holds; a directory in it with the ``/`` that it sorts by.
+
+    With ``files``, directories are not told from files: who reads them will find out.
+    """
     try:
-        if os.stat(folder).st_nlink == 2:  # no directories in it, where the file system counts them
+        if files or _holds_files_only(folder):
             return os.listdir(folder)
         with os.scandir(folder) as found:
             return [e.name + "/" if e.is_dir(follow_symlinks=False) else e.name for e in found]
     except ABSENT:
         return None
+
+
+def _holds_files_only(folder: str) -> bool:
+    """Whether it surely holds no directories, by its links, each of which is one's ``..``.
+
+    Some file systems count none and say 2 of every directory: its parent, which holds at least
+    this one, tells.
+    """
+    return os.stat(folder).st_nlink == 2 and os.stat(f"{folder}/..").st_nlink > 2
 
 
 def ascending(found: list[str], prefix: str, start_after: str, limit: int) -> Iterator[str]:
@@ -98,6 +110,8 @@ def page(root: str, keys: Iterator[str], limit: int, peek: int | None) -> Page:
             prefixes += [key] if _holds_something(f"{root}/{key}") else []
             continue
         entry = _entry(f"{root}/{key}", key, peek)
+        if entry is None and peek is not None and os.path.isdir(f"{root}/{key}"):
+            prefixes += [key + "/"] if _holds_something(f"{root}/{key}") else []
         if entry is not None:
             entries.append(entry)
             if peek is not None and entry.size >= peek:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from asyncstore.backends.base import Backend, PutStatus
+from asyncstore.backends.base import Backend, CreatesNext, PutStatus
 from asyncstore.testing._harness import (
     Harness,
     cancelled,
@@ -154,6 +154,28 @@ class Conditions(Harness):
                 *(backend.put_if(key, b"%d" % n, tag=None) for n in range(self.writers))
             )
             check_one_winner(replies, int((await found(backend, key)).data))
+
+    @scenario
+    async def test_put_next_creates_only_behind_the_newest(self, backend: Backend) -> None:
+        if not isinstance(backend, CreatesNext) or not getattr(backend, "creates_next", True):
+            self.need(False, "listing and creating are two requests here")
+            return
+        assert (await backend.put_if("c/n/5", b"5", tag=None)).status is PutStatus.DONE
+        assert (await backend.put_next("c/n/4", b"4", newest="c/n/5")).status is PutStatus.DONE
+        for stale in ("c/n/5", "c/n/3", "c/n/40"):
+            reply = await backend.put_next("c/n/3", b"3", newest=stale)
+            assert reply.status is PutStatus.OVERTAKEN, f"{stale} is not the first"
+            assert await backend.get("c/n/3") is None
+        reply = await backend.put_next("c/n/4", b"again", newest="c/n/4")
+        assert reply.status is PutStatus.REFUSED
+        assert await content(backend, "c/n/4") == b"4"
+        replies = await asyncio.gather(
+            *(backend.put_next("c/n/3", b"%d" % n, newest="c/n/4") for n in range(self.writers))
+        )
+        assert [reply.status for reply in replies].count(PutStatus.DONE) == 1
+        assert {reply.status for reply in replies} <= {
+            PutStatus.DONE, PutStatus.REFUSED, PutStatus.OVERTAKEN, PutStatus.UNKNOWN
+        }  # fmt: skip
 
     @scenario
     async def test_replace_needs_the_tag_of_what_is_there(self, backend: Backend) -> None:
