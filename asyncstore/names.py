@@ -42,7 +42,8 @@ def _problem(name: str) -> str | None:
     if not name:
         return "it is empty"
     if name != name.strip():
-        return f"it has white space at its ends; did you mean {name.strip()[:80]!r}?"
+        hint = f"; did you mean {name.strip()[:80]!r}?" if name.strip() else ""
+        return f"it has white space at its ends{hint}"
     if "@" in name:
         return "'@' stands between a name and its version"
     if "\0" in name:

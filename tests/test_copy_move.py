@@ -280,3 +280,32 @@ async def test_a_registry_copies_and_moves_within_itself(places: Places) -> None
     assert await registry.move("x", target="z") == "1.0.0"
     assert await registry.list_objects_and_versions() == {"y": ["2.0.0"], "z": ["1.0.0"]}
     assert await registry.load("z") == LARGE
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_copies_do_not_wait_for_each_others_slots(places: Places, slots: int) -> None:
+    registry = places.registry(max_concurrency=slots)
+    await registry.save("x", LARGE)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(registry.copy("x", target=f"y{at}") for at in range(8)))
+    assert await registry.load("y7") == LARGE
+
+
+async def test_a_move_that_skips_leaves_the_source(places: Places) -> None:
+    registry = places.registry()
+    await registry.save("x", "precious")
+    await registry.save("y", "another")
+    await registry.move("x", target="y", on_conflict="skip")
+    assert await registry.load("x") == "precious"
+    assert await registry.load("y") == "another"
+
+
+async def test_a_move_onto_the_same_bytes_with_other_metadata_is_a_conflict(
+    places: Places,
+) -> None:
+    registry = places.registry()
+    await registry.save("x", "same", metadata={"run": 1})
+    await registry.save("y", "same")
+    with pytest.raises(RegistryVersionConflict):
+        await registry.move("x", target="y")
+    assert (await registry.load_record("x")).metadata == {"run": 1}

@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from asyncstore import BackendError, IntegrityError, RegistryObjectNotFound, RegistryVersionConflict
+from asyncstore import (
+    BackendError,
+    IntegrityError,
+    MaterializationError,
+    RegistryObjectNotFound,
+    RegistryVersionConflict,
+    StoreKeyFormatError,
+)
 from asyncstore.testing import Fault
 from tests.support import Places, watched
 
@@ -203,3 +210,16 @@ async def test_an_update_that_fails_raises_the_error_itself(places: Places) -> N
     registry = places.registry()
     with pytest.raises(TypeError, match="no materializer"):
         await registry.update({"x": object(), "y": 2})
+
+
+async def test_update_checks_every_value_before_it_writes_one(places: Places) -> None:
+    registry = places.registry()
+    with pytest.raises(MaterializationError):
+        await registry.update({"x": 1, "y": object()})
+    with pytest.raises(StoreKeyFormatError):
+        await registry.update({"x": 1, "@": 2})
+    with pytest.raises(StoreKeyFormatError, match="mapping"):
+        await registry.update(5)  # type: ignore[arg-type]
+    assert await registry.list_objects() == []
+    await registry.update({"x": 1, "y": 2})
+    assert await registry.list_objects() == ["x", "y"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from asyncstore import RegistryObjectNotFound
@@ -161,3 +163,26 @@ async def test_listing_names_costs_no_request_a_name() -> None:
     assert there.recording.count() <= 2
     assert len(await there.registry.list_objects_and_versions()) == 500
     assert there.recording.count() <= 3
+
+
+async def test_a_mark_holds_where_a_page_ends_between_a_name_and_its_longer_one(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncstore.registry.listing._PAGE", 2)
+    registry = places.registry()
+    names = ["0", "a-b", "a", "z"]  # in the order of keys, for '-' sorts before '/'
+    await registry.save(names, names)
+    await registry.delete("a")
+    assert await registry.list_objects() == ["0", "a-b", "z"]
+
+
+async def test_foreign_files_among_the_marks_do_not_stop_a_listing(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncstore.registry.listing._PAGE", 2)
+    registry, backend = places.registry(), places.backend()
+    await registry.save("zz", 1)
+    for number in range(5):
+        await backend.put(f"g/{number}", b"")
+    async with asyncio.timeout(10):
+        assert await registry.list_objects() == ["zz"]

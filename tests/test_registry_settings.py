@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,3 +261,14 @@ async def test_a_backend_that_was_handed_in_is_left_open(places: Places) -> None
     async with places.registry() as registry:
         await registry.save("x", 1)
     assert await registry.load("x") == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"allow_pickle": "false"}, {"create": "no"}, {"durability": "slow"}],
+    ids=lambda setting: next(iter(setting)),
+)
+async def test_a_setting_that_only_looks_true_is_refused(setting: dict[str, Any]) -> None:
+    """``allow_pickle="false"`` must not open the gate."""
+    with pytest.raises(RegistrySettingsConflict, match=next(iter(setting))):
+        AsyncRegistry("memory://", **setting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from asyncstore import (
     RegistrySettingsConflict,
     UnsupportedFormatError,
 )
+from asyncstore.registry import reading, transfer
 from asyncstore.testing import Fault
 from tests.support import Places, watched
 
@@ -163,3 +165,42 @@ async def test_bytes_that_are_damaged_on_the_way_are_found(mode: str, value: byt
     with pytest.raises(IntegrityError):
         await there.registry.load("x", "1.0.0")
     assert there.faulty.injected[mode]
+
+
+@pytest.mark.parametrize("size", [0, 100, 179, 180, 200, 255])
+async def test_a_newest_record_that_was_cut_short_is_not_passed_over(
+    places: Places, size: int
+) -> None:
+    registry = places.registry()
+    await registry.save("x", "old")
+    await registry.save("x", "new")
+    newest = min(key for key in await places.keys() if key.startswith("m/"))
+    await places.change(newest, lambda data: data[:size])
+    for read in (registry.load, registry.has_object, registry.load_record):
+        with pytest.raises(IntegrityError):
+            await read("x")
+    assert await registry.list_objects() == ["x"]
+    assert await registry.save("x", "next") == "1.0.2"
+    assert await registry.load("x", "1.0.0") == "old"
+    with pytest.raises(IntegrityError):
+        await registry.load("x", "1.0.1")
+
+
+async def test_verifying_what_is_overwritten_meanwhile_verifies_the_new(places: Places) -> None:
+    registry = places.registry(mutable=True)
+    await registry.save("x", LARGE, version="1.0.0")
+    (old,) = await places.payloads()
+    found = await registry.probe("x", "1.0.0")
+    await registry.save("x", LARGE[::-1], version="1.0.0")
+    await places.backend().delete([old])
+    o = await registry.open_to_read()
+    assert o is not None
+    answers = iter([found])
+
+    async def find(*args: Any) -> Any:
+        return next(answers, None) or await reading.find(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer, "find", find)
+        await transfer.verify_stored(o, "x", (1, 0, 0))
+    assert next(answers, None) is None

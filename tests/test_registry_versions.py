@@ -36,6 +36,19 @@ async def test_the_next_version_follows_the_highest(places: Places) -> None:
     assert await registry.save("x", 2) == "2.5.10"
 
 
+async def test_the_next_version_follows_what_others_saved_meanwhile(places: Places) -> None:
+    """What this registry saw last is no reason not to look: L2."""
+    mine, other = places.registry(), places.registry()
+    assert await mine.save("x", 1) == "1.0.0"
+    assert await other.save("x", 2) == "1.0.1"
+    assert await mine.save("x", 3) == "1.0.2"
+    await other.save("x", 4, version="2.0.0")
+    assert await mine.save("x", 5) == "2.0.1"
+    await other.delete("x")
+    assert await mine.save("x", 6) == "2.0.2"
+    assert [await mine.load("x"), await other.list_versions("x")] == [6, ["2.0.2"]]
+
+
 @pytest.mark.parametrize(
     ("digits", "first", "second"),
     [(1, "1", "2"), (2, "1.0", "1.1"), (3, "1.0.0", "1.0.1"), (5, "1.0.0.0.0", "1.0.0.0.1")],

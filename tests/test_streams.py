@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -283,3 +284,54 @@ async def test_a_generator_that_holds_a_reader_open_between_its_items(places: Pl
     second = await asyncio.create_task(anext(generator))
     await generator.aclose()  # type: ignore[attr-defined]
     assert first + second == data[:2_000_000]
+
+
+async def test_a_buffer_may_be_used_again_after_each_write(places: Places) -> None:
+    registry, buffer = places.registry(), bytearray(200_000)
+    async with registry.open_writer("x") as writer:
+        for number in range(20):
+            buffer[:] = bytes([number]) * len(buffer)
+            await writer.write(buffer)
+    assert await registry.load("x") == b"".join(bytes([n]) * 200_000 for n in range(20))
+
+
+@pytest.mark.parametrize("size", [200_000, 20_000_000])
+async def test_after_a_write_that_was_cut_off_nothing_is_committed(size: int) -> None:
+    here = watched()
+    await here.registry.save("other", 1)
+    with pytest.raises(BackendError, match="cut off"):  # noqa: PT012  # it is the exit that raises
+        async with here.registry.open_writer("x") as writer:
+            here.slow.hang()
+            await writer.write(content(100_000))
+            writing = asyncio.ensure_future(writer.write(content(size)))
+            await asyncio.sleep(0)
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            here.slow.resume()
+    assert not await here.registry.has_object("x")
+    assert not (await here.recording.list("d/", deep=True)).entries
+
+
+async def test_a_payload_cut_short_ends_even_an_unverified_read(places: Places) -> None:
+    registry = places.registry()
+    await registry.save("x", content(100_000))
+    (payload,) = await places.payloads()
+    for left in (0, 10):
+        await places.change(payload, lambda data, left=left: data[:left])  # type: ignore[misc]
+        async with registry.open_reader("x", verify="none") as reader:
+            with pytest.raises(IntegrityError):
+                await reader.read()
+
+
+@pytest.mark.parametrize("settings", [{"max_concurrency": 1}, {}])
+async def test_a_writer_that_is_open_holds_up_no_other_request(
+    places: Places, settings: dict[str, Any]
+) -> None:
+    registry = places.registry(**settings)
+    await registry.save("x", 1)
+    async with asyncio.timeout(10), registry.open_writer("y") as writer:
+        await writer.write(content(100_000))
+        await writer.write(content(100_000))
+        assert await registry.load("x") == 1
+    assert len(await registry.load("y")) == 200_000

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asyncstore.errors import (
-    RegistryVersionConflict,
-)
+from asyncstore.errors import RegistryVersionConflict, StoreKeyFormatError
 from asyncstore.keys import split_name
 from asyncstore.registry.base import (
     check_policy,
@@ -56,9 +54,16 @@ class AsyncRegistry(WritableRegistry):
                 [f"{name}@{version}" for name, version in pairs],
                 lambda at: self.copy_from(other, *pairs[at], target=pairs[at][0]),
             )
-        else:
+        elif isinstance(other, Mapping):
             keys = list(other)
+            for key in keys:
+                split_name(key)
+                await self.encode(other[key], None)  # refused before anything is written
             done = await self.save(keys, [other[key] for key in keys])
+        else:
+            raise StoreKeyFormatError(
+                f"update takes a mapping of names, or another registry, got {type(other).__name__}"
+            )
         if not done.all_succeeded:
             raise done.errors[min(done.errors)]
 
@@ -130,8 +135,8 @@ class AsyncRegistry(WritableRegistry):
     ) -> Copied:
         """Move a version of another registry into this one; a re-run ends what a crash cut off."""
         copied = await self.copy_from(source, key, version, target=target, **options)
-        if copied.same:
-            return copied
+        if copied.same or copied.skipped:
+            return copied  # what was not copied stays where it is
         target_name, _ = split_name(target)
         here = await self.open_to_write()
         await verify_stored(here, target_name, copied.target)

@@ -73,6 +73,9 @@ class RegistryBase:
         max_concurrency: int = 64,
     ) -> None:
         self._wanted = Wanted(version_objects, mutable, version_digits, inline_max)
+        _check_choice("create", create, (True, False))
+        _check_choice("allow_pickle", allow_pickle, (True, False))
+        _check_choice("durability", durability, get_args(Durability))
         self._create = create
         self._owns_backend = not isinstance(backend, Backend)
         self._timeout = _positive("operation_timeout", operation_timeout)
@@ -244,7 +247,10 @@ def metadata_tree(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         raise MaterializationError(
             f"metadata must be a dict with str keys, got {type(metadata).__name__}"
         )
-    tree: dict[str, Any] = to_tree(dict(metadata))
+    try:
+        tree = to_tree(dict(metadata))
+    except MaterializationError as error:
+        raise MaterializationError(f"the metadata: {error}") from None
     try:
         size = len(json.dumps(tree, ensure_ascii=False).encode())
     except UnicodeEncodeError:

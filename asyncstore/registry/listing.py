@@ -37,7 +37,7 @@ class _Marks:
         """Read the next page of marks."""
         page = await self._o.io.list("g/", start_after=self._after, limit=_PAGE)
         self._known.update(prefix.split("/")[1] for prefix in page.prefixes)
-        self._after = page.prefixes[-1] if page.prefixes else self._after
+        self._after = max([*page.prefixes, *(entry.key for entry in page.entries), self._after])
         self._more = page.more
 
     async def among(self, segments: list[str]) -> set[str]:
@@ -46,8 +46,9 @@ class _Marks:
         while self._more and not (ordered and self._after >= f"g/{segments[-1]}/"):
             await self.load()
         marked = self._known.intersection(segments)
-        if ordered:  # the names to come are all later ones
-            self._known = {mark for mark in self._known if mark > segments[-1]}
+        if ordered:  # the names to come are all later ones, in the order of keys: "a-b/" < "a/"
+            last = segments[-1] + "/"
+            self._known = {mark for mark in self._known if mark + "/" > last}
         return marked
 
 

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from asyncstore._version import __version__
 from asyncstore.backends.base import Backend, PutStatus
+from asyncstore.backends.bounded import BoundedBackend
 from asyncstore.concurrency import ByteLRU, NameLocks, backoff
 from asyncstore.descriptor import (
     DESCRIPTOR_KEY,
@@ -36,6 +37,9 @@ MANIFEST_CACHE: Final = 32 * 1024 * 1024
 """Bytes of last-known records that a registry keeps; used only where a listing confirms them."""
 
 
+_MOST_NEWEST: Final = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A record as it was last read and checked: its tag in the backend, its bytes, its meaning."""
@@ -53,8 +57,15 @@ class Shared:
     records: ByteLRU[Kept] = field(default_factory=lambda: ByteLRU[Kept](MANIFEST_CACHE))
     locks: NameLocks = field(default_factory=NameLocks)
     long_names: dict[str, str] = field(default_factory=dict[str, str])
+    newest: dict[str, Version] = field(default_factory=dict[str, Version])
     marked: set[str] = field(default_factory=set[str])
     users: WeakSet[object] = field(default_factory=WeakSet[object])
+
+    def note_newest(self, name: str, version: Version) -> None:
+        """Remember the highest number of a name that was seen; it saves a look, if it is right."""
+        if len(self.newest) >= _MOST_NEWEST:
+            self.newest.clear()
+        self.newest[name] = version
 
     @asynccontextmanager
     async def queue(self, name: str, timeout: float) -> AsyncGenerator[None]:
@@ -76,10 +87,15 @@ class Shared:
 class Opened:
     """A registry whose settings are known. ``timeout`` is in seconds and for one operation."""
 
-    io: Backend
+    io: BoundedBackend
     descriptor: Descriptor
     shared: Shared
     timeout: float
+
+    @property
+    def creates_next(self) -> bool:
+        """Whether a commit can look at the listing itself."""
+        return self.io.creates_next
 
     def deadline(self) -> float:
         """When an operation that starts now has used up its time, by the loop's clock."""

@@ -163,6 +163,8 @@ class ReadableRegistry(RegistryBase, MappingReads):
 
     async def iter_objects(self, *, prefix: str = "") -> AsyncIterator[str]:
         """All names that start with ``prefix``, in the backend's order, in constant memory."""
+        if not isinstance(prefix, str):
+            raise StoreKeyFormatError(f"a prefix must be a str, got {type(prefix).__name__}")
         o = await self.open_to_read()
         if o is not None:
             async for page in listing.names(o, prefix):

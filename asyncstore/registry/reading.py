@@ -9,7 +9,7 @@ from typing import Final, Literal
 from asyncstore.backends.base import Entry
 from asyncstore.concurrency import SMALL, in_worker, maybe_in_worker, together
 from asyncstore.digests import chunk_hash
-from asyncstore.errors import BackendTimeout, IntegrityError
+from asyncstore.errors import BackendTimeout, IntegrityError, UnsupportedFormatError
 from asyncstore.record import (
     MAX_RECORD,
     MIN_LIVE_SIZE,
@@ -125,10 +125,24 @@ async def scan(o: Opened, name: str) -> tuple[list[Entry], Entry | None]:
         page, after = await entries_after(o, name, after, limit=limit, peek=MIN_LIVE_SIZE)
         for entry in page:
             seen.append(entry)
-            if not is_dead_size(entry.size):
+            if not _is_dead(o, entry):
                 return seen, entry
         limit = _FULL_PAGE
     return seen, None
+
+
+def _is_dead(o: Opened, entry: Entry) -> bool:
+    """Whether a tombstone is listed. Where its bytes are at hand, its size alone does not tell:
+    a live record that was cut short must not be passed over.
+    """
+    if not is_dead_size(entry.size):
+        return False
+    if entry.data is None:
+        return True
+    try:
+        return not read_record(entry.data, o.where(entry.key)).line.live
+    except (IntegrityError, UnsupportedFormatError):
+        return False  # whoever reads it is told so
 
 
 async def _found(o: Opened, name: str, entry: Entry | None) -> Found | None:

@@ -10,7 +10,7 @@ from typing import Any
 from asyncstore.backends.base import Buffer
 from asyncstore.concurrency import SMALL, maybe_in_worker, task_of, to_the_end
 from asyncstore.digests import Hasher
-from asyncstore.errors import BackendError, MaterializationError
+from asyncstore.errors import BackendError, MaterializationError, RegistrySettingsConflict
 from asyncstore.record import FileEntry, Record, file_entry, new_commit
 from asyncstore.registry.base import metadata_of
 from asyncstore.registry.opened import Opened
@@ -20,6 +20,7 @@ from asyncstore.registry.writing import Draft, OnConflict, Payload, Saved, manif
 from asyncstore.versions import Version, format_version
 
 _UPLOAD_GRACE = 60.0
+_PIECE = 1024 * 1024
 
 
 class ObjectReader:
@@ -55,7 +56,7 @@ class ObjectReader:
     def seek(self, position: int) -> int:
         """Go to a byte position, at most the end; nothing is read for it."""
         if position < 0:
-            raise ValueError(f"a position is 0 or more, got {position}")
+            raise RegistrySettingsConflict(f"a position is 0 or more, got {position}")
         self._position = min(position, self.size)
         return self._position
 
@@ -79,7 +80,7 @@ class ObjectReader:
     async def iter_chunks(self, size: int = 1024 * 1024) -> AsyncIterator[bytes]:
         """The bytes from the position on, ``size`` at a time."""
         if size < 1:
-            raise ValueError(f"a chunk has 1 byte or more, got {size}")
+            raise RegistrySettingsConflict(f"a chunk has 1 byte or more, got {size}")
         while self._position < self.size:
             yield await self.read(size)
 
@@ -135,17 +136,39 @@ class ObjectWriter:
         self._hasher = Hasher()
         self._head: list[bytes] = []
         self._size = 0
+        self._whole = True
         self._pieces: asyncio.Queue[Buffer | None] = asyncio.Queue(1)
         self._upload: asyncio.Task[None] | None = None
         self.version: str | None = None
 
     async def write(self, data: Buffer) -> None:
-        """Take the next bytes; returns when there is room for more (back-pressure)."""
-        size = memoryview(data).nbytes
-        await maybe_in_worker(size > SMALL, self._hasher.update, data)
-        self._size += size
+        """Take the next bytes; returns when there is room for more (back-pressure).
+
+        The buffer may be changed afterwards. A write that was cancelled or failed may have been
+        taken in part, so the object can no longer be written: going on raises BackendError.
+        """
+        self._check_whole()
+        self._whole = False
+        if isinstance(data, bytes):
+            await self._take(data)
+        else:  # the upload gets to it when the caller may have changed it already
+            view = memoryview(data).cast("B")
+            for at in range(0, view.nbytes, _PIECE):
+                await self._take(bytes(view[at : at + _PIECE]))
+        self._whole = True
+
+    def _check_whole(self) -> None:
+        if not self._whole:
+            raise BackendError(
+                f"a write to {self._name!r} was cut off or is still under way, so what is there "
+                "has gaps: nothing was stored"
+            )
+
+    async def _take(self, data: bytes) -> None:
+        await maybe_in_worker(len(data) > SMALL, self._hasher.update, data)
+        self._size += len(data)
         if self._upload is None and self._size <= self._o.descriptor.inline_max:
-            self._head.append(bytes(data))
+            self._head.append(data)
             return
         await self._feed(data)
 
@@ -171,6 +194,7 @@ class ObjectWriter:
 
     async def commit(self, version: Version | None, policy: OnConflict) -> Saved:
         """Make what was written visible, all of it, or raise and leave nothing."""
+        self._check_whole()
         inline = self._upload is None
         if self._upload is not None:
             await self._feed(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -36,13 +36,15 @@ _MOST_RESTARTS = 4
 class Copied:
     """What was copied (its commit in the source) and where it is now.
 
-    ``same`` says that source and target are one and the same version, so nothing was done.
+    ``same`` says that source and target are one and the same version, ``skipped`` that another
+    one is in the target and was left there: either way nothing was done.
     """
 
     source: Version
     commit: str
     target: Version
     same: bool = False
+    skipped: bool = False
 
 
 async def copy(
@@ -109,12 +111,15 @@ async def _copy_once(
     payload = Payload(target, draft)
     try:
         await payload.upload(uploads)
-        await save_at(target, draft, version, policy, payload)
+        saved = await save_at(target, draft, version, policy, payload)
     except RegistryVersionConflict:
         if not await _has_same(target, name, version, manifest):
             raise
+        return done
     finally:
         await payload.end()
+    if saved.skipped and not await _has_same(target, name, version, manifest):
+        return replace(done, skipped=True)
     return done
 
 
@@ -137,7 +142,12 @@ async def _is_one_place(source: Opened, found: Found, record: Record, target: Op
 async def _has_same(target: Opened, name: str, version: Version, manifest: Manifest) -> bool:
     current = await read_current(target, name, version)
     there = current[0].manifest if current else None
-    return there is not None and there.hash == manifest.hash
+    return there is not None and _content(there) == _content(manifest)
+
+
+def _content(manifest: Manifest) -> tuple[object, ...]:
+    """What a copy has in common with its original."""
+    return manifest.hash, manifest.materializer, manifest.params, manifest.metadata
 
 
 async def _draft(
@@ -201,15 +211,24 @@ async def chunk_of(
 
 async def _is_chunk(data: bytes, size: int, digest: str, verify: Verify) -> bool:
     if verify == "none" or len(data) != size:
-        return verify == "none"
+        return len(data) == size
     return await maybe_in_worker(size > SMALL, chunk_hash, data) == digest
 
 
 async def verify_stored(o: Opened, name: str, version: Version) -> None:
     """Read everything that is stored of a version and check it; raises what a load would."""
-    found = await find(o, name, version)
-    if found is None:
-        raise o.not_found(name, version)
+    for _ in range(_MOST_RESTARTS + 1):
+        found = await find(o, name, version)
+        if found is None:
+            raise o.not_found(name, version)
+        try:
+            return await _verify_once(o, found)
+        except Moved:
+            continue
+    raise BackendTimeout(f"{name!r} was overwritten faster than it could be verified")
+
+
+async def _verify_once(o: Opened, found: Found) -> None:
     record = await fetch_record(o, found, "full")
     entries = record.manifest.files if record.manifest else []
 

@@ -200,19 +200,30 @@ async def _commit_next(o: Opened, draft: Draft, payload: Payload, uploaded: asyn
     refused: Version | None = None
     attempt = 0
     async with o.shared.queue(draft.name, o.timeout):
-        newest = await newest_number(o, draft.name)
+        newest, slot = await _look_for_newest(o, draft.name)
         await uploaded.wait()
         deadline = o.deadline()
         while True:
             version = next_version(_newer(newest, refused), o.descriptor.version_digits)
-            settled = await commit_draft(o, draft, version, Slot(), payload, deadline)
+            settled = await commit_draft(o, draft, version, slot, payload, deadline)
             if settled.ours:
+                o.shared.note_newest(draft.name, version)
                 return Saved(version)
-            refused = version
+            if settled.current is not None:
+                refused = version
             _check_time(deadline, o, draft.name)
-            await backoff(attempt, most=0.05)
-            attempt += 1
-            newest = await newest_number(o, draft.name)
+            if slot.newest is None:
+                await backoff(attempt, most=0.05)
+                attempt += 1
+            newest, slot = await newest_number(o, draft.name), Slot()
+
+
+async def _look_for_newest(o: Opened, name: str) -> tuple[Version | None, Slot]:
+    """The highest number of a name: as it was last seen here, where the commit itself can look."""
+    known = o.shared.newest.get(name)
+    if known is None or not o.creates_next:
+        return await newest_number(o, name), Slot()
+    return known, Slot(newest=o.key(name, known))
 
 
 def _newer(one: Version | None, other: Version | None) -> Version | None:
@@ -324,14 +335,14 @@ def taken(o: Opened, name: str, version: Version, line: Line) -> RegistryVersion
         hint = (
             "pass on_conflict='overwrite' or 'skip'"
             if o.descriptor.mutable
-            else "versions are immutable here; leave the version out to save the next one, or pass "
-            "on_conflict='skip'"
+            else "versions are immutable here; choose another number (save chooses the next one "
+            "where you leave it out), or pass on_conflict='skip'"
         )
         message = f"{name!r} version {text} is already in {o.io.uri}: {hint}"
     else:
         message = (
             f"{name!r} version {text} was deleted from {o.io.uri}, and deleted numbers are not "
-            "used again: leave the version out to save the next one"
+            "used again: choose another (save chooses the next one where you leave it out)"
         )
     return RegistryVersionConflict(message, name=name, version=text)
 
