@@ -66,7 +66,7 @@ class Discovery:
         fetch: Fetch | None = None,
         preferred: str | None = None,
     ) -> Answer[V]:
-        """Probe until ``decide`` has an answer.
+        """Probe until ``decide`` has an answer; mounts with an outcome already are not asked.
 
         With ``fetch``, the load of the first hit starts while the other probes are still out;
         that of the ``preferred`` mount starts with its own probe, whoever is first.
@@ -97,7 +97,8 @@ class Discovery:
                     decided.set_result(verdict)
 
             # The preferred mount's request goes out first.
-            ordered = sorted(self.mounts, key=lambda mount: mount.name != preferred)
+            unasked = [mount for mount in self.mounts if mount.name not in self.outcomes]
+            ordered = sorted(unasked, key=lambda mount: mount.name != preferred)
             probes = [group.create_task(ask(mount)) for mount in ordered]
             for probe in probes:
                 probe.add_done_callback(end)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any, Final
 
-from asyncstore.errors import RegistryObjectNotFound
+from asyncstore.errors import RegistryObjectNotFound, StoreKeyFormatError
 
 
 class Missing(Enum):
@@ -41,6 +41,8 @@ class MappingReads(ABC):
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The object, or ``default`` where it is definitely not there."""
+        if not isinstance(key, str):
+            raise StoreKeyFormatError(f"get takes one key, a str, got {type(key).__name__}")
         try:
             return await self.load(key)
         except RegistryObjectNotFound:

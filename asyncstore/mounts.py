@@ -32,6 +32,12 @@ class StoreMount:
 
     def __post_init__(self) -> None:
         check_location(self.name)
+        for flag in ("read_only", "discoverable", "optional"):
+            value = getattr(self, flag)
+            if not isinstance(value, bool):  # the text "false" would be taken for true
+                raise RegistrySettingsConflict(
+                    f"{flag}={value!r:.80} of the mount {self.name!r}: expected True or False"
+                )
         object.__setattr__(self, "registry", as_registry(self.registry))
 
 
@@ -78,7 +84,7 @@ class MountTable:
 
     def get(self, location: str) -> StoreMount:
         """The mount of that name, or StoreLocationNotFound with close names."""
-        mount = self._mounts.get(location)
+        mount = self._mounts.get(location) if location in self else None
         if mount is None:
             raise unknown_location(str(location), self._mounts)
         return mount
@@ -89,7 +95,7 @@ class MountTable:
         return self._views[location]
 
     def __contains__(self, location: object) -> bool:
-        return location in self._mounts
+        return isinstance(location, str) and location in self._mounts
 
     def __iter__(self) -> Iterator[StoreMount]:
         return iter(self._mounts.values())

@@ -230,6 +230,22 @@ async def test_a_trusted_mount_that_fails_is_no_miss() -> None:
         await store.load("x")
 
 
+async def test_a_trusted_mount_that_hangs_is_waited_for_once() -> None:
+    found = await watched_mounts(2)
+    policy = DiscoveryPolicy(trust_cache=True, probe_timeout=0.05)
+    store = store_of(found, discovery=policy)
+    await store.save("a/x", 1)
+    await store.save("b/x", 2)
+    store.clear_location_cache()
+    store.cache_update_location("x", "a")
+    found["a"].slow.hang()
+    with pytest.raises(StoreDiscoveryIncomplete) as caught:
+        await store.load("x")
+    assert caught.value.hits == ["b"]
+    assert isinstance(caught.value.errors["a"], BackendTimeout)
+    assert store.stats()["probes"] == 2
+
+
 # --- time
 
 

@@ -604,3 +604,9 @@ def test_x1_nothing_is_imported_by_decoding() -> None:
     with pytest.raises(MaterializationError):
         DATACLASS.decode(Encoded({"data.json": data}, {"class": "antigravity.x"}), Node)
     assert set(sys.modules) == set(before)
+
+
+@pytest.mark.parametrize("chosen", [5, True, [], {}, object(), JsonMaterializer])
+def test_what_is_no_materializer_is_refused(chosen: Any) -> None:
+    with pytest.raises(MaterializationError, match="materializer="):
+        default_materializers().for_object({"a": 1}, chosen)

@@ -232,3 +232,12 @@ async def test_an_update_writes_nothing_where_one_key_may_not_be_written(places:
     with pytest.raises(StoreKeyFormatError):
         await store.update({"a/x": 1, "unqualified": 1})
     assert await store.list_objects() == []
+
+
+async def test_not_found_names_the_mount_that_was_nearly_written(places: Places) -> None:
+    store = places.store("models", "data")
+    with pytest.raises(RegistryObjectNotFound, match=r"did you mean 'models/x@1\.0\.0'"):
+        await store.load("model/x@1.0.0")
+    with pytest.raises(RegistryObjectNotFound) as caught:
+        await store.load("elsewhere/x")
+    assert "did you mean" not in str(caught.value)

@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from asyncstore import (
     StoreLocationNotFound,
     StoreMount,
 )
+from asyncstore.settings import MountSettings
 from tests.support import Places, fresh_name, tree_of
 
 pytestmark = pytest.mark.asyncio
@@ -298,3 +300,74 @@ async def test_opening_leaves_no_task_behind(places: Places) -> None:
 async def test_the_repr_names_the_mounts() -> None:
     store = AsyncStore({"a": "memory://named"})
     assert "'a': 'memory://named'" in repr(store)
+
+
+async def test_settings_give_the_mounts_where_no_others_are_given() -> None:
+    settings = Settings(
+        mounts={
+            "a": MountSettings(uri="memory://"),
+            "b": MountSettings(uri="memory://", read_only=True),
+        },
+        default_location="b",
+    )
+    store = AsyncStore(settings=settings)
+    assert (store.list_mounts(), store.default_location) == (["a", "b"], "b")
+    assert store.get_mount("b").read_only
+    assert AsyncStore({"b": "memory://"}, settings=settings).list_mounts() == ["b"]
+
+
+@pytest.mark.parametrize("flag", ["read_only", "discoverable", "optional"])
+@pytest.mark.parametrize("value", ["false", 1, None])
+async def test_the_flags_of_a_mount_are_bools(flag: str, value: object) -> None:
+    given: dict[str, Any] = {flag: value}
+    with pytest.raises(RegistrySettingsConflict, match=f"{flag}=.* of the mount 'a'"):
+        StoreMount("a", AsyncRegistry("memory://"), **given)
+    store = AsyncStore(create_default_local_mount=False)
+    with pytest.raises(RegistrySettingsConflict):
+        store.add_mount("a", "memory://", **given)
+    assert store.list_mounts() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mounts": ""}, {"mounts": 0}, {"settings": 5}, {"settings": {}}, {"discovery": {}}],
+)
+async def test_what_a_store_is_given_is_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RegistrySettingsConflict):
+        AsyncStore(**wrong)
+
+
+@pytest.mark.parametrize("location", [[], {}, None, 5, "", "zz"])
+async def test_what_names_no_mount_is_no_mount(location: Any) -> None:
+    store = three()
+    assert not store.has_mount(location)
+    for call in (
+        store.get_mount, store.remove_mount, store.set_default_location,
+        lambda given: store.cache_update_location("x", given),
+        lambda given: store.build_key(given, "x"),
+    ):  # fmt: skip
+        with pytest.raises(StoreLocationNotFound):
+            call(location)
+    with pytest.raises((StoreLocationNotFound, StoreKeyFormatError)):
+        store.resolve_registry(location)
+    if location is not None:
+        with pytest.raises(StoreLocationNotFound):
+            await store.list_objects(location)
+
+
+async def test_the_default_location_can_be_set_like_an_attribute(places: Places) -> None:
+    store = places.store("a", "b")
+    store.default_location = "b"
+    assert store.default_location == "b"
+    with pytest.raises(StoreLocationNotFound):
+        store.default_location = "c"
+
+
+async def test_the_environment_says_how_to_discover(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCSTORE_DISCOVERY__MODE", "first")
+    store = places.store("a", "b")
+    await store.save("a/x", 1)
+    await store.save("b/x", 2)
+    assert await store.load("x") == 1

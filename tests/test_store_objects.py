@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -318,3 +319,23 @@ async def test_stats_are_a_copy() -> None:
     store = AsyncStore({"a": "memory://"})
     store.stats()["probes"] = 99
     assert store.stats()["probes"] == 0
+
+
+async def test_update_writes_nothing_where_a_value_cannot_be_stored(places: Places) -> None:
+    store = places.store("a")
+    with pytest.raises(MaterializationError):
+        await store.update({"a/x": 1, "a/y": object()})
+    assert await store.list_objects() == []
+
+
+@pytest.mark.parametrize("other", [5, [("a/x", 1)], None, "a/x"])
+async def test_update_takes_a_mapping_or_a_store(places: Places, other: Any) -> None:
+    store = places.store("a")
+    with pytest.raises(StoreKeyFormatError, match="mapping"):
+        await store.update(other)
+    assert await store.list_objects() == []
+
+
+async def test_get_takes_one_key(places: Places) -> None:
+    with pytest.raises(StoreKeyFormatError):
+        await places.store("a").get(["a/x"], 1)  # type: ignore[arg-type]

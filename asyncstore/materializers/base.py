@@ -120,6 +120,12 @@ class Materializers:
         if isinstance(chosen, str):
             return self.by_id(chosen)
         if chosen is not None:
+            given: object = chosen
+            if isinstance(given, type) or not isinstance(given, Materializer):
+                raise MaterializationError(
+                    f"materializer={chosen!r:.80}: expected the id of a registered one, or a "
+                    "materializer (see asyncstore.materializers.Materializer)"
+                )
             self.by_id(chosen.id)  # what is saved must be loadable by this registry
             return chosen
         kind = cast("type[object]", type(obj))

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from asyncstore.concurrency import together
 from asyncstore.discovery import Answer, Fetch
-from asyncstore.errors import AsyncStoreError
+from asyncstore.errors import AsyncStoreError, StoreKeyFormatError
 from asyncstore.keys import join_key
 from asyncstore.mapping import MISSING, MappingReads
 from asyncstore.materializers import Materializer
@@ -35,10 +35,10 @@ class AsyncStore(StoreBase, MappingReads):
     cannot be reached is never taken for "not there".
 
     ``mounts`` maps locations to registries, StoreMounts, paths or URIs, or lists StoreMounts;
-    without any there is one local mount, ``default``. ``location_cache_ttl`` is in seconds.
-    ``max_concurrency`` bounds the requests to backends under way at once. Works with and without
-    ``async with``: clients open on first use, ``aclose()`` ends them, and no task, task group or
-    cancel scope is left open between calls.
+    without any there are those of ``settings``, else one local mount, ``default``.
+    ``location_cache_ttl`` is in seconds. ``max_concurrency`` bounds the requests to backends under
+    way at once. Works with and without ``async with``: clients open on first use, ``aclose()`` ends
+    them, and no task, task group or cancel scope is left open between calls.
     """
 
     # -- saving ------------------------------------------------------------------------------
@@ -359,14 +359,20 @@ class AsyncStore(StoreBase, MappingReads):
         """Save every item of a mapping of qualified keys, or copy all of another store.
 
         From a store, every object goes to the mount of the same name here, every version under
-        its number; all keys and mounts are checked before anything is written.
+        its number. All keys, mounts and values are checked before anything is written.
         """
         if isinstance(other, AsyncStore):
             await self._update_from(other)
             return
+        if not isinstance(other, Mapping):
+            raise StoreKeyFormatError(
+                "update takes a mapping of qualified keys, or another store, got "
+                f"{type(other).__name__}"
+            )
         keys = list(other)
         for key in keys:
-            self.place_to_write(key, None, "update")
+            place = self.place_to_write(key, None, "update")
+            await place.registry.encode(other[key], None)  # refused before anything is written
         done = await self.save(keys, [other[key] for key in keys])
         if not done.all_succeeded:
             raise done.errors[min(done.errors)]

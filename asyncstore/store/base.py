@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence, ValuesView
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from asyncstore.errors import (
 )
 from asyncstore.keys import (
     check_location,
+    close_name,
     join_key,
     split_key,
     split_name,
@@ -32,12 +33,24 @@ from asyncstore.mounts import MountTable, StoreMount, as_registry, read_mounts
 from asyncstore.registry import AsyncRegistry
 from asyncstore.settings import DiscoveryPolicy, Settings
 from asyncstore.stats import Stats
-from asyncstore.verdicts import Ambiguous, Chosen, Hit, Incomplete, NotThere, Verdict, judge
+from asyncstore.verdicts import (
+    Ambiguous,
+    Chosen,
+    Failure,
+    Hit,
+    Incomplete,
+    NotThere,
+    Verdict,
+    judge,
+)
 from asyncstore.versions import LATEST
 
 Self = TypeVar("Self", bound="StoreBase")
 
-Mounts = Mapping[str, "AsyncRegistry | StoreMount | str | os.PathLike[str]"]
+Mounts = Mapping[str, AsyncRegistry | StoreMount | str | os.PathLike[str]]
+
+# Any iterable will do. Said like that, mypy would take a dict of registries and paths for one.
+ListedMounts = Sequence[StoreMount] | Iterator[StoreMount] | ValuesView[StoreMount]
 
 DEFAULT_LOCATION = "default"
 
@@ -62,7 +75,7 @@ class StoreBase:
 
     def __init__(
         self,
-        mounts: Mounts | Iterable[StoreMount] | None = None,
+        mounts: Mounts | ListedMounts | None = None,
         *,
         default_location: str | None = None,
         create_default_local_mount: bool = True,
@@ -76,7 +89,11 @@ class StoreBase:
         _check_limits(max_concurrency, location_cache_size, location_cache_ttl)
         self._slots = Slots(max_concurrency)
         self._mounts = MountTable(self._slots, user=self)
-        self._policy = discovery or (settings.discovery if settings else DiscoveryPolicy())
+        if settings is not None and not isinstance(settings, Settings):
+            raise RegistrySettingsConflict(f"settings={settings!r:.80}: expected a Settings(...)")
+        if discovery is None:
+            discovery = (settings or Settings.load()).discovery
+        self._policy = discovery
         if not isinstance(self._policy, DiscoveryPolicy):
             raise RegistrySettingsConflict(
                 f"discovery={self._policy!r}: expected a DiscoveryPolicy(...)"
@@ -85,12 +102,17 @@ class StoreBase:
         self._cache = LocationCache(size, location_cache_ttl)
         self._stats = Stats()
         self._default: str | None = None
-        given = read_mounts(mounts) if mounts else []
+        if mounts is not None:
+            given = read_mounts(mounts)
+        else:
+            given = _configured(settings) if settings else []
         if not given and create_default_local_mount:
             directory = (settings or Settings.load()).store_dir
             given = [StoreMount(DEFAULT_LOCATION, AsyncRegistry(directory))]
         for mount in given:
             self._mount(mount)
+        if default_location is None and settings is not None:
+            default_location = settings.default_location
         if default_location is not None:
             self.set_default_location(default_location)
 
@@ -102,19 +124,7 @@ class StoreBase:
         configuration directory. Without mounts in it, there is one local mount, ``default``.
         Reads files: call it before the event loop runs, or in a thread.
         """
-        settings = Settings.from_file(None if path is None else Path(path))
-        mounts = [
-            StoreMount(
-                name,
-                AsyncRegistry(mount.uri),
-                read_only=mount.read_only,
-                discoverable=mount.discoverable,
-                optional=mount.optional,
-                description=mount.description,
-            )
-            for name, mount in settings.mounts.items()
-        ]
-        return cls(mounts, default_location=settings.default_location, settings=settings)
+        return cls(settings=Settings.from_file(None if path is None else Path(path)))
 
     def __repr__(self) -> str:
         mounts = ", ".join(f"{mount.name!r}: {mount.registry.uri!r}" for mount in self._mounts)
@@ -124,7 +134,7 @@ class StoreBase:
 
     async def aclose(self) -> None:
         """Close every mounted registry that no other store uses; the next use opens it again."""
-        for mount in self._mounts:
+        for mount in list(self._mounts):
             await self._release(mount)
 
     async def __aenter__(self: Self) -> Self:
@@ -215,6 +225,10 @@ class StoreBase:
         """The location that comes first in suggestions; nothing is ever written to it unasked."""
         return self._default
 
+    @default_location.setter
+    def default_location(self, location: str) -> None:
+        self.set_default_location(location)
+
     # -- keys --------------------------------------------------------------------------------
 
     def parse_key(self, key: str) -> tuple[str | None, str, str | None]:
@@ -272,11 +286,16 @@ class StoreBase:
     async def _discover(self, name: str, version: str | None, fetch: Fetch | None) -> Place:
         cached = [place for place in self._cache.lookup(name) if place in self._mounts]
         self._stats.cache_hits += bool(cached)
+        failed: Discovery | None = None
         if self._policy.trust_cache and len(cached) == 1:
             trusted = await self._ask_only(cached[0], name, version, fetch)
-            if trusted is not None:
+            if isinstance(trusted, Place):
                 return trusted
+            failed = trusted
         search = self.discovery(name, version)
+        if failed is not None:  # to wait for it once more would double the time
+            search.outcomes.update(failed.outcomes)
+            search.left_out.update(failed.left_out)
         answer: Answer[Verdict] = await search.run(
             lambda mounts, outcomes: judge(self._policy.mode, mounts, outcomes),
             fetch=fetch,
@@ -293,8 +312,11 @@ class StoreBase:
 
     async def _ask_only(
         self, location: str, name: str, version: str | None, fetch: Fetch | None
-    ) -> Place | None:
-        """Ask the one mount that the cache names, because the policy says to trust it."""
+    ) -> Place | Discovery | None:
+        """Ask the one mount that the cache names, because the policy says to trust it.
+
+        Answers where the object is, the search where it failed, or None for a definite "no".
+        """
         mount = self._mounts.get(location)
         if not mount.discoverable:
             return None
@@ -304,7 +326,7 @@ class StoreBase:
         )
         hit = answer.outcomes[location]
         if not isinstance(hit, Hit):
-            return None
+            return search if isinstance(hit, Failure) or search.left_out else None
         return Place(location, self._mounts.view(location), name, version, hit, answer.fetched)
 
     def _warn_of(self, search: Discovery) -> None:
@@ -338,8 +360,11 @@ class StoreBase:
             )
         assert isinstance(verdict, NotThere)
         asked = ", ".join(verdict.locations) or "none: no mount is discoverable"
+        first, slash, rest = name.partition("/")
+        near = close_name(first, self.list_mounts()) if slash else None
+        hint = f"; did you mean {join_key(near, rest, pinned)!r}?" if near else ""
         raise RegistryObjectNotFound(
-            f"{what} is in no mount (asked: {asked})",
+            f"{what} is in no mount (asked: {asked}){hint}",
             name=name,
             version=pinned,
             locations=verdict.locations,
@@ -372,6 +397,20 @@ def incomplete(what: str, name: str | None, verdict: Incomplete) -> StoreDiscove
         hits=verdict.hits,
         errors=verdict.errors,
     )
+
+
+def _configured(settings: Settings) -> list[StoreMount]:
+    return [
+        StoreMount(
+            name,
+            AsyncRegistry(mount.uri),
+            read_only=mount.read_only,
+            discoverable=mount.discoverable,
+            optional=mount.optional,
+            description=mount.description,
+        )
+        for name, mount in settings.mounts.items()
+    ]
 
 
 def _outside() -> int:
