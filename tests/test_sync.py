@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from asyncstore import (
 )
 from asyncstore.backends import MemoryBackend
 from asyncstore.sync import Registry, Store
+from asyncstore.sync.loop import run as on_the_loop
 from asyncstore.testing import SlowBackend
 from tests.documents import ROOT
 
@@ -173,26 +175,28 @@ def test_calls_from_many_threads_run_side_by_side() -> None:
 
 
 INTERRUPTED = """
-    import os, signal, sys, threading
+    import asyncio, os, signal
     from asyncstore.backends import MemoryBackend
     from asyncstore.sync import Registry
     from asyncstore.testing import SlowBackend
 
-    slow = SlowBackend(MemoryBackend(), 0)
+    class Interrupting(SlowBackend):
+        async def passing(self, method, keys, send):
+            if self.armed:  # once the call is under way, which will never end by itself
+                asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+            return await super().passing(method, keys, send)
+
+    slow = Interrupting(MemoryBackend())
+    slow.armed = False
     registry = Registry(slow)
     registry.save("x", 1)
+    slow.armed = True
     slow.hang()
-
-    def interrupt():
-        while not slow.waiting:      # the call is under way, and will never end by itself
-            pass
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
     try:
         registry.load("x")
     except KeyboardInterrupt:
         assert not slow.waiting, "the call was still under way"
+        slow.armed = False
         slow.resume()
         assert registry.load("x") == 1
         print("interrupted cleanly")
@@ -231,6 +235,73 @@ def test_a_forked_child_starts_a_loop_of_its_own(tmp_path: Path) -> None:
 def test_the_loop_does_not_keep_the_process_alive(tmp_path: Path) -> None:
     program = "from asyncstore.sync import Store; Store({'a': 'memory://'}).save('a/x', 1)"
     assert run(program, tmp_path) == ""
+
+
+HALF_READ = """
+    from asyncstore.sync import Store
+
+    store = Store({"a": "memory://"})
+    store.save(["a/x", "a/y", "a/z"], [1, 2, b"3"])
+    keys = iter(store)
+    next(keys)
+    items = store.items()
+    next(items)
+    reading = store.open_reader("a/z")
+    reader = reading.__enter__()
+    print("the end")
+"""
+
+
+def test_what_was_left_half_read_does_not_hold_up_the_exit(tmp_path: Path) -> None:
+    assert run(HALF_READ, tmp_path) == "the end\n"
+
+
+AT_THE_VERY_END = """
+    from asyncstore.sync import Store
+
+    store = Store({"a": "memory://"})
+    store["a/x"] = 1
+
+    class Late:
+        def __del__(self):
+            try:
+                store["a/x"]
+            except RuntimeError as error:
+                print(error)
+
+    late = Late()
+"""
+
+
+def test_a_call_while_the_interpreter_shuts_down_is_an_error(tmp_path: Path) -> None:
+    assert "shutting down" in run(AT_THE_VERY_END, tmp_path)
+
+
+def test_iterators_that_are_collected_in_the_loop_do_not_wait_for_it(store: Store) -> None:
+    store.save(["a/x", "a/y"], [1, 2])
+    keys = iter(store)
+    next(keys)
+    cycle: list[object] = [keys]
+    cycle.append(cycle)
+    del keys, cycle
+
+    async def collect() -> None:
+        gc.collect()
+
+    gc.disable()
+    try:
+        on_the_loop(collect)
+    finally:
+        gc.enable()
+    assert list(store) == ["a/x", "a/y"]
+
+
+def test_a_store_answers_its_registries_in_their_synchronous_form() -> None:
+    registry = Registry("memory://")
+    store = Store({"a": registry, "b": "memory://"})
+    store["b/x"] = 1
+    assert store.resolve_registry("a") is registry
+    assert store.resolve_registry("b/x").load("x") == 1
 
 
 def run(program: str, folder: Path, *arguments: str) -> str:

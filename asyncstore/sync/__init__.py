@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from asyncstore.backends.base import Backend
 from asyncstore.backends.local import Durability
@@ -18,9 +19,14 @@ from asyncstore.mounts import StoreMount
 from asyncstore.registry import AsyncRegistry
 from asyncstore.settings import DiscoveryPolicy, Settings
 from asyncstore.store import AsyncStore
+from asyncstore.store.base import ListedMounts
 from asyncstore.sync.face import Face, Reader, Writer, blocking, iterating, plain, unwrapped
+from asyncstore.sync.loop import run
 
 __all__ = ["Reader", "Registry", "Store", "Writer"]
+
+# A face keeps its registry alive, so while one is in here no other object can have its id.
+_faces: WeakValueDictionary[int, Registry] = WeakValueDictionary()
 
 
 class Registry(Face[AsyncRegistry]):
@@ -58,6 +64,18 @@ class Registry(Face[AsyncRegistry]):
                 max_concurrency=max_concurrency,
             )
         )
+        _faces[id(self.asynchronous)] = self
+
+    @classmethod
+    def of(cls, registry: AsyncRegistry) -> Registry:
+        """The synchronous form of a registry, which it shares with whoever else has it."""
+        known = _faces.get(id(registry))
+        if known is not None:
+            return known
+        made = cls.__new__(cls)
+        Face.__init__(made, registry)
+        _faces[id(registry)] = made
+        return made
 
     save = blocking(AsyncRegistry.save)
     load = blocking(AsyncRegistry.load)
@@ -75,12 +93,15 @@ class Registry(Face[AsyncRegistry]):
     get = blocking(AsyncRegistry.get)
     pop = blocking(AsyncRegistry.pop)
     setdefault = blocking(AsyncRegistry.setdefault)
-    update = blocking(AsyncRegistry.update)
     contains = blocking(AsyncRegistry.contains)
     count = blocking(AsyncRegistry.count)
     keys = iterating(AsyncRegistry.keys)
     values = iterating(AsyncRegistry.values)
     items = iterating(AsyncRegistry.items)
+
+    def update(self, other: Mapping[str, Any] | Registry | AsyncRegistry) -> None:
+        """Save every item of a mapping, or copy every version of every object of a registry."""
+        run(lambda: self.asynchronous.update(unwrapped(other)))
 
     @property
     def uri(self) -> str:
@@ -96,7 +117,7 @@ class Store(Face[AsyncStore]):
 
     def __init__(
         self,
-        mounts: Mapping[str, Mountable] | Iterable[StoreMount] | None = None,
+        mounts: Mapping[str, Mountable] | ListedMounts | None = None,
         *,
         default_location: str | None = None,
         create_default_local_mount: bool = True,
@@ -147,20 +168,17 @@ class Store(Face[AsyncStore]):
     get = blocking(AsyncStore.get)
     pop = blocking(AsyncStore.pop)
     setdefault = blocking(AsyncStore.setdefault)
-    update = blocking(AsyncStore.update)
     contains = blocking(AsyncStore.contains)
     count = blocking(AsyncStore.count)
     keys = iterating(AsyncStore.keys)
     values = iterating(AsyncStore.values)
     items = iterating(AsyncStore.items)
 
-    add_mount = plain(AsyncStore.add_mount)
     remove_mount = plain(AsyncStore.remove_mount)
     get_mount = plain(AsyncStore.get_mount)
     has_mount = plain(AsyncStore.has_mount)
     list_mounts = plain(AsyncStore.list_mounts)
     list_mount_info = plain(AsyncStore.list_mount_info)
-    resolve_registry = plain(AsyncStore.resolve_registry)
     set_default_location = plain(AsyncStore.set_default_location)
     parse_key = plain(AsyncStore.parse_key)
     build_key = plain(AsyncStore.build_key)
@@ -170,7 +188,39 @@ class Store(Face[AsyncStore]):
     clear_location_cache = plain(AsyncStore.clear_location_cache)
     stats = plain(AsyncStore.stats)
 
+    def add_mount(
+        self,
+        location: str,
+        registry: AsyncRegistry | Registry | str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        discoverable: bool = True,
+        optional: bool = False,
+        description: str | None = None,
+    ) -> None:
+        """Mount a registry last. Keys that begin with ``location/`` are its own from now on."""
+        self.asynchronous.add_mount(
+            location,
+            unwrapped(registry),
+            read_only=read_only,
+            discoverable=discoverable,
+            optional=optional,
+            description=description,
+        )
+
+    def update(self, other: Mapping[str, Any] | Store | AsyncStore) -> None:
+        """Save every item of a mapping of qualified keys, or copy all of another store."""
+        run(lambda: self.asynchronous.update(unwrapped(other)))
+
+    def resolve_registry(self, key_or_location: str) -> Registry:
+        """The registry of a location, or of the mount that a qualified key names."""
+        return Registry.of(self.asynchronous.resolve_registry(key_or_location))
+
     @property
     def default_location(self) -> str | None:
         """The location that comes first in suggestions."""
         return self.asynchronous.default_location
+
+    @default_location.setter
+    def default_location(self, location: str) -> None:
+        self.asynchronous.set_default_location(location)

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from asyncstore.backends.base import Buffer
 from asyncstore.registry import AsyncRegistry, ObjectReader, ObjectWriter
 from asyncstore.store import AsyncStore
-from asyncstore.sync.loop import run
+from asyncstore.sync.loop import end, run
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def iterated(items: AsyncIterator[T]) -> Iterator[T]:
                 return
             yield item
     finally:
-        run(generator.aclose)
+        end(generator.aclose)
 
 
 def unwrapped(value: Any) -> Any:
@@ -140,6 +140,9 @@ def _entered(manager: AbstractAsyncContextManager[T]) -> Generator[T]:
     value = run(exits.__aenter__)
     try:
         yield value
+    except GeneratorExit as error:  # left without its "with" ever being ended
+        end(functools.partial(exits.__aexit__, GeneratorExit, error, error.__traceback__))
+        raise
     except BaseException as error:
         kind, trace = type(error), error.__traceback__
         if not run(functools.partial(exits.__aexit__, kind, error, trace)):

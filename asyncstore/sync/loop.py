@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -32,15 +33,27 @@ class BackgroundLoop:
                 "a synchronous call inside asyncstore's own event loop would wait for itself: "
                 "use the asynchronous class there"
             )
+        if sys.is_finalizing():  # daemon threads stand still by now
+            raise RuntimeError("the interpreter is shutting down, and asyncstore's loop is gone")
         call = _Call(self._loop, work)
-        self._loop.call_soon_threadsafe(call.start)
         try:
-            call.ended.wait()
+            self._loop.call_soon_threadsafe(call.start)
+            call.wait()
         except BaseException:
             self._loop.call_soon_threadsafe(call.cancel)
-            call.ended.wait()
+            call.wait()
             raise
         return call.result()
+
+    def end(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run what ends something that was left half-way, and wait for it where one can.
+
+        Garbage collection calls this from anywhere. In the loop's own thread there is nothing to
+        do, since asyncio ends the asynchronous generators that are dropped; and while the
+        interpreter shuts down there is nothing left to end.
+        """
+        if not sys.is_finalizing() and threading.current_thread() is not self._thread:
+            self.run(work)
 
 
 class _Call(Generic[T]):
@@ -49,7 +62,7 @@ class _Call(Generic[T]):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> None:
-        self.ended = threading.Event()
+        self._ended = threading.Event()
         self._loop = loop
         self._work = work
         self._context = contextvars.copy_context()
@@ -57,11 +70,18 @@ class _Call(Generic[T]):
 
     def start(self) -> None:
         self._task = self._loop.create_task(self._work(), context=self._context)
-        self._task.add_done_callback(lambda _: self.ended.set())
+        self._task.add_done_callback(lambda _: self._ended.set())
 
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        else:  # interrupted before it was even scheduled
+            self._ended.set()
+
+    def wait(self) -> None:
+        # A signal that comes just before the thread blocks is seen only when it wakes up again.
+        while not self._ended.wait(0.2):
+            pass
 
     def result(self) -> T:
         assert self._task is not None  # it has ended, so it was started
@@ -92,6 +112,11 @@ class _Shared:
 
 
 _shared = _Shared()
+
+
+def end(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Run the end of something that was left half-way; see :meth:`BackgroundLoop.end`."""
+    _shared.get().end(work)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
