@@ -42,7 +42,7 @@ class Measure:
 
 
 async def compare(
-    name: str, ours: Step, floor: Step, *, bar: float, rounds: int = 9, calls: int = 200
+    name: str, ours: Step, floor: Step, *, bar: float, rounds: int = 15, calls: int = 150
 ) -> Measure:
     """Run both in turn, ``calls`` at a time, and answer the median ratio of ``rounds`` rounds."""
     for step in (ours, floor):  # first calls open files, start threads and fill caches
