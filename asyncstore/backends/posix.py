@@ -33,6 +33,7 @@ STALE_STAGING: Final = 3600.0
 
 _PIECE: Final = 8 * 1024 * 1024
 _PATIENCE: Final = 100
+_MOST_REMEMBERED: Final = 100_000
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NOT_APPLIED: Final = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT}
 """With these a link or rename was refused before it began; any other error proves nothing."""
@@ -57,6 +58,7 @@ class Directory:
         self.root = root
         self._durable = durable
         self._flushed: set[str] = set()
+        self._replaced: set[str] = set()
         self._identity: tuple[int, int] | None = None
 
     def path(self, key: str) -> str:
@@ -261,7 +263,7 @@ class Directory:
                 os.mkdir(folder)
             refuse_link(folder)
             self.flush_directory(os.path.dirname(folder))
-        if len(self._flushed) > 100_000:  # forgetting costs a flush, never safety
+        if len(self._flushed) > _MOST_REMEMBERED:  # forgetting costs a flush, never safety
             self._flushed.clear()
         self._flushed.add(folder)
 
@@ -358,10 +360,13 @@ class Directory:
     def _unhidden(self, folder: str, scan: Callable[[], T]) -> T:
         """What ``scan`` reads of the directory while nothing in it is being replaced."""
         lock = self._lock_path(folder)
-        if not os.path.exists(lock):
+        if lock not in self._replaced:
             found = scan()
-            if not os.path.exists(lock):
+            if not os.path.exists(lock):  # lock files stay: nothing was replaced before either
                 return found
+            if len(self._replaced) > _MOST_REMEMBERED:
+                self._replaced.clear()
+            self._replaced.add(lock)
         with self.locked(f"{folder}/x", fcntl.LOCK_SH):
             return scan()
 
