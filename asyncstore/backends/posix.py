@@ -362,7 +362,7 @@ class Directory:
         lock = self._lock_path(folder)
         if lock not in self._replaced:
             found = scan()
-            if not os.path.exists(lock):  # lock files stay: nothing was replaced before either
+            if not os.access(lock, os.F_OK):  # lock files stay: nothing was replaced before either
                 return found
             if len(self._replaced) > _MOST_REMEMBERED:
                 self._replaced.clear()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final, Literal
+
+import msgspec
 
 from asyncstore.backends.base import Entry
 from asyncstore.concurrency import SMALL, in_worker, maybe_in_worker, together
@@ -29,8 +30,7 @@ _FULL_PAGE: Final = 1000
 _MOST_RESTARTS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A live version, and what finding it brought along: its record, or its entry in a listing.
 
     ``pinned`` says that this very version was asked for, not the newest.
@@ -43,8 +43,7 @@ class Found:
     entry: Entry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """A live version whole: its record and the bytes of its files, verified unless told not to."""
 
     name: str

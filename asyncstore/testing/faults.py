@@ -6,9 +6,11 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+
+import msgspec
 
 from asyncstore.backends.base import Backend, Blob, Buffer, PutReply, PutStatus
 from asyncstore.errors import BackendError, BackendTimeout
@@ -219,4 +221,4 @@ class FaultyBackend(Wrapper):
             del data[middle:]
         else:
             data[middle] ^= 1
-        return replace(answer, data=bytes(data))
+        return msgspec.structs.replace(answer, data=bytes(data))
