@@ -5,6 +5,8 @@ Needs nothing but Python 3.11 or newer and pip; each session makes its own envir
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 import nox
@@ -49,6 +51,33 @@ def tests(session: nox.Session) -> None:
     """Run the tests on every interpreter that is present; arguments after -- go to pytest."""
     install(session, "test")
     session.run("pytest", *session.posargs)
+
+
+CEPH_PROGRAMS = ["ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin"]
+CEPH_PACKAGES = ["ceph-mon", "ceph-osd", "radosgw", "ceph-common"]
+
+
+@nox.session
+def ceph(session: nox.Session) -> None:
+    """Run the tests against a real Ceph cluster, started for them; arguments after -- to pytest."""
+    missing = [program for program in CEPH_PROGRAMS if shutil.which(program) is None]
+    if missing:
+        install_ceph(session, missing)
+    install(session, "test")
+    session.run("pytest", "tests/ceph", *session.posargs, env={"ASYNCSTORE_CEPH": "1"})
+
+
+def install_ceph(session: nox.Session, missing: list[str]) -> None:
+    """Install the programs of Ceph where that may be done without asking, or say what to do."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        session.error(
+            f"not installed: {', '.join(missing)}. On Debian or Ubuntu: apt-get install "
+            f"--no-install-recommends {' '.join(CEPH_PACKAGES)}; as root this session does it."
+        )
+    apt = ["apt-get", "-q", "-y"]
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    session.run(*apt, "update", env=env, external=True)
+    session.run(*apt, "install", "--no-install-recommends", *CEPH_PACKAGES, env=env, external=True)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Tests against a real Ceph cluster: ``python -m nox -s ceph``."""
