@@ -4,10 +4,10 @@ Public, for other people's backends and for tests of what is built on asyncstore
 that asyncstore itself does not need; the suite runs under pytest without a plugin.
 """
 
+from asyncstore.backends.wrapper import Wrapper
 from asyncstore.testing.backends import CheatingBackend, RecordingBackend, Request, SlowBackend
 from asyncstore.testing.conformance import BackendConformance
 from asyncstore.testing.faults import Fault, FaultyBackend, Mode
-from asyncstore.testing.wrapper import Wrapper
 
 __all__ = [
     "BackendConformance",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from asyncstore.backends.base import Backend, Buffer, Page, PutReply, PutStatus
+from asyncstore.backends.wrapper import Wrapper
 from asyncstore.testing.faults import Fault, FaultyBackend, Mode
-from asyncstore.testing.wrapper import Wrapper
 
 __all__ = [
     "CheatingBackend",

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 import msgspec
 
 from asyncstore.backends.base import Backend, Blob, Buffer, PutReply, PutStatus
+from asyncstore.backends.wrapper import Wrapper
 from asyncstore.errors import BackendError, BackendTimeout
-from asyncstore.testing.wrapper import Wrapper
 
 T = TypeVar("T")
 
