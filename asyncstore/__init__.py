@@ -5,6 +5,10 @@ all of them. Importing this package opens nothing and imports no client library.
 """
 
 from asyncstore._version import __version__
+from asyncstore.backends.checking import check_backend
+from asyncstore.backends.probing import BackendReport
+from asyncstore.backends.retries import RetryPolicy
+from asyncstore.backends.single_writer import UnsafeSingleWriterWarning
 from asyncstore.discovery import DegradedDiscoveryWarning
 from asyncstore.errors import (
     AsyncStoreError,
@@ -36,6 +40,7 @@ __all__ = [
     "AsyncStoreError",
     "BackendCapabilityError",
     "BackendError",
+    "BackendReport",
     "BackendTimeout",
     "BatchResult",
     "CommitUnknown",
@@ -49,6 +54,7 @@ __all__ = [
     "RegistryObjectNotFound",
     "RegistrySettingsConflict",
     "RegistryVersionConflict",
+    "RetryPolicy",
     "Settings",
     "StoreAmbiguousObjectError",
     "StoreDiscoveryIncomplete",
@@ -56,6 +62,8 @@ __all__ = [
     "StoreLocationNotFound",
     "StoreMount",
     "StoreReadOnlyError",
+    "UnsafeSingleWriterWarning",
     "UnsupportedFormatError",
     "__version__",
+    "check_backend",
 ]

@@ -112,6 +112,35 @@ async def both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tu
     return results[0], results[1]
 
 
+async def first_of(
+    send: Callable[[], Coroutine[Any, Any, T]], *, after: float, again: Callable[[], bool]
+) -> T:
+    """The result of ``send()``, or of a second one that is sent if it takes ``after`` seconds.
+
+    The first to succeed counts, and the other one is cancelled and awaited. ``again`` is asked
+    before the second is sent. Where both fail, the first error is raised.
+    """
+    tasks = [task_of(send(), "first")]
+    try:
+        await asyncio.wait(tasks, timeout=after)
+        if not tasks[0].done() and again():
+            tasks.append(task_of(send(), "second"))
+        left: set[asyncio.Task[T]] = set(tasks)
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled() and task.exception() is None:
+                    return task.result()
+        return await tasks[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # else asyncio reports that nobody asked
+
+
 async def as_value(work: Callable[..., Awaitable[T]], *args: Any) -> T | Exception:
     """The result of ``work(*args)``, or its error as a value, so that it cancels nobody beside it.
 

@@ -179,7 +179,14 @@ class UnsupportedFormatError(AsyncStoreError):
 
 
 class BackendError(AsyncStoreError, OSError):
-    """The backend refused, failed or could not be reached. Never means "not there"."""
+    """The backend refused, failed or could not be reached. Never means "not there".
+
+    ``transient`` says that the same request may well succeed in a moment.
+    """
+
+    def __init__(self, message: str = "", *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class BackendTimeout(BackendError, TimeoutError):

@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from tests.support import KINDS, Places
+from tests.servers.fixtures import *  # noqa: F403
+from tests.support import KINDS, Places, make_bucket, on_s3
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -108,9 +109,14 @@ def blockbuster(
         yield detector
 
 
-@pytest_asyncio.fixture(params=sorted(KINDS))
+@pytest_asyncio.fixture(params=[*sorted(KINDS), "moto"])
 async def places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Places]:
     """Places for registries; a test that asks for them runs once on every kind of backend."""
-    found = Places(KINDS[request.param], tmp_path)
+    if request.param == "moto":
+        url = request.getfixturevalue("moto_server").url
+        make_bucket(url)
+        found = Places(on_s3(url), tmp_path, remote=True)
+    else:
+        found = Places(KINDS[request.param], tmp_path)
     yield found
     await found.aclose()

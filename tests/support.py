@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from asyncstore import AsyncRegistry, AsyncStore, StoreMount
 from asyncstore.backends.base import Backend
 from asyncstore.backends.local import LocalBackend
 from asyncstore.backends.memory import MemoryBackend
+from asyncstore.backends.s3 import S3Backend
 from asyncstore.materializers import Encoded
 from asyncstore.testing import FaultyBackend, RecordingBackend, SlowBackend
 
@@ -28,6 +30,8 @@ class Places:
 
     make: Callable[[Path, str], Backend]
     folder: Path
+    remote: bool = False
+    """Whether every request travels: the widest sweeps take larger steps there."""
     backends: list[Backend] = field(default_factory=list[Backend])
 
     def backend(self, place: str = "place") -> Backend:
@@ -80,6 +84,19 @@ def _local(folder: Path, place: str) -> Backend:
 
 
 KINDS: dict[str, Callable[[Path, str], Backend]] = {"memory": _memory, "local": _local}
+"""The kinds that need no server; ``places`` in ``conftest.py`` adds those that do."""
+
+
+def on_s3(url: str, **options: Any) -> Callable[[Path, str], Backend]:
+    """Places in a bucket on the S3 that answers there: a prefix for each."""
+    given = {"access_key_id": "test", "secret_access_key": "test", **options}
+
+    def make(folder: Path, place: str) -> Backend:
+        return S3Backend.from_uri(
+            s3_uri(url, f"{folder.parent.name}/{folder.name}-{place}"), **given
+        )
+
+    return make
 
 
 @dataclass
@@ -113,6 +130,21 @@ async def watched_mounts(count: int = 3, **settings: Any) -> dict[str, Watched]:
 
 def store_of(found: dict[str, Watched], **options: Any) -> AsyncStore:
     return AsyncStore({location: one.registry for location, one in found.items()}, **options)
+
+
+BUCKET = "asyncstore-tests"
+
+
+def make_bucket(url: str) -> None:
+    """Make the bucket of the tests, on a server that checks no signatures."""
+    request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT")
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
+def s3_uri(url: str, prefix: str) -> str:
+    """The URI of a prefix in the bucket of the tests, on the S3 that answers there."""
+    return f"s3://{BUCKET}/{prefix}?endpoint_url={url}&region=us-east-1"
 
 
 def fresh_name() -> str:

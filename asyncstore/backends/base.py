@@ -27,11 +27,16 @@ class Capabilities:
     ``create``: of several concurrent ``put_if(tag=None)`` on one key exactly one is done.
     ``replace``: of several concurrent ``put_if(tag=t)`` exactly one is done, and a stale tag is
     refused. ``ordered``: ``list`` answers in ascending byte order of keys.
+
+    ``remote``: requests travel, so that one may be lost and is worth repeating, several at once
+    are faster than one, and what the other side keeps is tried out before anything is trusted to
+    it (see :func:`asyncstore.check_backend`).
     """
 
     create: bool = True
     replace: bool = True
     ordered: bool = True
+    remote: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -195,4 +200,38 @@ class CreatesNext(Protocol):
         The listing is made after the call began and before the creation. Answers ``OVERTAKEN``
         where another key is first; else all is as with :meth:`Backend.put_if`.
         """
+        ...
+
+
+@runtime_checkable
+class Multipart(Protocol):
+    """What a backend may have besides: objects that are stored in parts.
+
+    Then each part is a request of its own, with its own turn, time and repetition, and
+    :func:`asyncstore.backends.multipart.put_in_parts` sees to all of them.
+    """
+
+    @property
+    def part_size(self) -> int:
+        """Bytes of a part; up to so many are stored in one request."""
+        ...
+
+    async def put_whole(self, key: str, data: Buffer) -> None:
+        """Store unconditionally in one request."""
+        ...
+
+    async def begin_parts(self, key: str) -> str:
+        """Start an upload, and answer its id."""
+        ...
+
+    async def put_part(self, key: str, upload: str, number: int, data: Buffer) -> str:
+        """Store a part, counted from 1, and answer its tag; again with the same bytes is fine."""
+        ...
+
+    async def finish_parts(self, key: str, upload: str, tags: Sequence[str], size: int) -> None:
+        """Make the object of these parts, ``size`` bytes, visible at once; again is fine."""
+        ...
+
+    async def abandon_parts(self, key: str, upload: str) -> None:
+        """Drop the upload and its parts; again is fine."""
         ...

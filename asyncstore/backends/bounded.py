@@ -1,10 +1,10 @@
-"""Every request of a registry passes here: it waits for a slot, and its time is bounded."""
+"""Every request of a registry passes here: it has its turn, its time and its second try."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 from asyncstore.backends.base import (
     Backend,
@@ -13,12 +13,15 @@ from asyncstore.backends.base import (
     Capabilities,
     CreatesNext,
     Entry,
+    Multipart,
     Page,
     PutReply,
     PutStatus,
 )
-from asyncstore.concurrency import late_result
-from asyncstore.errors import BackendCapabilityError, BackendTimeout
+from asyncstore.backends.multipart import put_in_parts
+from asyncstore.backends.retries import Budget, RetryPolicy
+from asyncstore.concurrency import first_of, late_result
+from asyncstore.errors import BackendCapabilityError, BackendError, BackendTimeout
 
 T = TypeVar("T")
 
@@ -89,10 +92,13 @@ class _Lending:
 class BoundedBackend:
     """A backend whose requests are bounded in time and, where ``slots`` are given, in number.
 
-    ``timeout`` is in seconds and for a small request; a large one has the time that its size
-    takes at 512 KiB a second on top. A slot is held for one request only, never while another (or
-    the next piece of a stream) is awaited, so no batch can deadlock on it. ``on_send`` is called
-    when a request got its slot.
+    ``timeout`` is in seconds and for one attempt at a small request; a large one has the time
+    that its size takes at 512 KiB a second on top. A slot is held for one attempt only, never
+    while another (or the next piece of a stream) is awaited, so no batch can deadlock on it.
+    ``on_send`` is called when a request got its slot.
+
+    Over a network, requests that may be repeated (all but conditional writes, which only their
+    commit may send again) are repeated as ``retries`` says, for ``patience`` seconds at most.
     """
 
     def __init__(
@@ -100,17 +106,37 @@ class BoundedBackend:
         inner: Backend,
         *,
         timeout: float,
+        patience: float = 60.0,
+        retries: RetryPolicy | None = None,
         slots: Slots | None = None,
-        on_send: Callable[[], None] | None = None,
     ) -> None:
         self.inner = inner
         self._timeout = timeout
+        self._patience = patience
         self._slots = slots or Slots(_SLOTS)
-        self._on_send = on_send
+        self._on_send: Callable[[], None] | None = None
+        self._deadline: float | None = None
+        self._remote = inner.capabilities.remote
+        self._retries = retries or RetryPolicy()
+        self._budget = Budget(self._retries.budget)
+        self._hedges = Budget(self._retries.hedge_budget)
 
     def within(self, slots: Slots, on_send: Callable[[], None] | None = None) -> BoundedBackend:
         """The same backend, with its requests counted by ``slots``."""
-        return BoundedBackend(self.inner, timeout=self._timeout, slots=slots, on_send=on_send)
+        view = self._view()
+        view._slots, view._on_send = slots, on_send
+        return view
+
+    def until(self, deadline: float) -> BoundedBackend:
+        """The same backend for one operation, which ends by ``deadline`` (of the loop's clock)."""
+        view = self._view()
+        view._deadline = deadline
+        return view
+
+    def _view(self) -> BoundedBackend:
+        view = BoundedBackend.__new__(BoundedBackend)
+        view.__dict__.update(self.__dict__)
+        return view
 
     @property
     def uri(self) -> str:
@@ -124,13 +150,13 @@ class BoundedBackend:
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Blob | None:
         """Read; the time allows for ``length``, or for any size where that is None."""
-        return await self._send(
+        return await self._read(
             "reading", key, length, lambda: self.inner.get(key, start=start, length=length)
         )
 
     async def head(self, key: str) -> Entry | None:
         """Size and tag."""
-        return await self._send("asking for", key, 0, lambda: self.inner.head(key))
+        return await self._read("asking for", key, 0, lambda: self.inner.head(key))
 
     async def list(
         self,
@@ -142,7 +168,7 @@ class BoundedBackend:
         deep: bool = False,
     ) -> Page:
         """One page."""
-        return await self._send(
+        return await self._read(
             "listing",
             prefix,
             0,
@@ -153,10 +179,58 @@ class BoundedBackend:
 
     async def put(self, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
         """Store unconditionally; a stream is bounded by whoever feeds it."""
+        if isinstance(self.inner, Multipart):
+            return await put_in_parts(self, key, data)
         if not isinstance(data, (bytes, bytearray, memoryview)):
             return await self._put_stream(key, data)
         size = memoryview(data).nbytes
-        return await self._send("writing", key, size, lambda: self.inner.put(key, data))
+        return await self._repeat("writing", key, size, lambda: self.inner.put(key, data))
+
+    # -- parts: what put_in_parts asks for; only where the backend has them ------------------
+
+    @property
+    def part_size(self) -> int:
+        """Bytes of a part."""
+        return self._parts.part_size
+
+    @property
+    def _parts(self) -> Multipart:
+        if not isinstance(self.inner, Multipart):
+            raise BackendCapabilityError(f"{self.uri} does not store objects in parts")
+        return self.inner
+
+    async def put_whole(self, key: str, data: Buffer) -> None:
+        """Store in one request."""
+        size = memoryview(data).nbytes
+        await self._repeat("writing", key, size, lambda: self._parts.put_whole(key, data))
+
+    async def begin_parts(self, key: str) -> str:
+        """Start an upload."""
+        return await self._repeat("starting to write", key, 0, lambda: self._parts.begin_parts(key))
+
+    async def put_part(self, key: str, upload: str, number: int, data: Buffer) -> str:
+        """Store a part."""
+        return await self._repeat(
+            f"writing part {number} of",
+            key,
+            memoryview(data).nbytes,
+            lambda: self._parts.put_part(key, upload, number, data),
+        )
+
+    async def finish_parts(self, key: str, upload: str, tags: Sequence[str], size: int) -> None:
+        """Make the object visible; putting it together may take the service a while."""
+        await self._repeat(
+            "ending to write",
+            key,
+            size // 16,
+            lambda: self._parts.finish_parts(key, upload, tags, size),
+        )
+
+    async def abandon_parts(self, key: str, upload: str) -> None:
+        """Drop an upload."""
+        await self._repeat(
+            "no longer writing", key, 0, lambda: self._parts.abandon_parts(key, upload)
+        )
 
     async def _put_stream(self, key: str, pieces: AsyncIterable[Buffer]) -> None:
         turn = _Turn(self._slots.taken())
@@ -202,11 +276,59 @@ class BoundedBackend:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove."""
-        await self._send("removing", f"{len(keys)} keys", 0, lambda: self.inner.delete(keys))
+        await self._repeat("removing", f"{len(keys)} keys", 0, lambda: self.inner.delete(keys))
 
     async def aclose(self) -> None:
         """Close the backend itself."""
         await self.inner.aclose()
+
+    async def _read(
+        self, doing: str, what: str, size: int | None, request: Callable[[], Awaitable[T]]
+    ) -> T:
+        """A request that changes nothing: it may be repeated, and even made twice at once."""
+        if not self._remote:
+            return await self._send(doing, what, size, request)
+        after = self._retries.hedge_after
+        if after is None:
+            return await self._repeat(doing, what, size, request)
+        self._hedges.pay()
+        return await self._repeat(
+            doing,
+            what,
+            size,
+            request,
+            lambda send: first_of(send, after=after, again=self._hedges.take),
+        )
+
+    async def _repeat(
+        self,
+        doing: str,
+        what: str,
+        size: int | None,
+        request: Callable[[], Awaitable[T]],
+        hedged: Callable[[Callable[[], Coroutine[Any, Any, T]]], Awaitable[T]] | None = None,
+    ) -> T:
+        """A request that does the same when it is made again: if it fails, it may be."""
+        give_up = self._deadline or asyncio.get_running_loop().time() + self._patience
+        self._budget.pay()
+        attempt = 1
+        while True:
+            try:
+                if hedged is None:
+                    return await self._send(doing, what, size, request)
+                return await hedged(lambda: self._send(doing, what, size, request))
+            except BackendError as error:
+                delay = self._retries.delay(attempt)
+                late = asyncio.get_running_loop().time() + delay >= give_up
+                if (
+                    not (self._remote and error.transient)
+                    or late
+                    or attempt >= self._retries.attempts
+                    or not self._budget.take()
+                ):
+                    raise
+            await asyncio.sleep(delay)
+            attempt += 1
 
     async def _send(
         self, doing: str, what: str, size: int | None, request: Callable[[], Awaitable[T]]
@@ -215,7 +337,7 @@ class BoundedBackend:
         async with self._slots.taken():
             if self._on_send is not None:
                 self._on_send()
-            seconds = None if size is None else self._timeout + size / _SLOWEST
+            seconds = self._seconds(size)
             timer = asyncio.timeout(seconds)
             try:
                 async with timer:
@@ -224,8 +346,18 @@ class BoundedBackend:
                 if not timer.expired():
                     raise
                 raise BackendTimeout(
-                    f"{self.uri} gave no answer within {seconds:.1f} s while {doing} {what}"
+                    f"{self.uri} gave no answer within {seconds:.1f} s while {doing} {what}",
+                    transient=self._remote,
                 ) from error
+
+    def _seconds(self, size: int | None) -> float | None:
+        """How long one attempt may take; None for what is bounded by whoever reads it."""
+        if size is None:
+            return None
+        small = self._timeout
+        if self._deadline is not None:
+            small = min(small, self._deadline - asyncio.get_running_loop().time())
+        return max(0.0, small) + size / _SLOWEST
 
 
 def _late_reply(error: BackendTimeout) -> PutReply:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from asyncstore.backends.base import Backend
@@ -11,17 +12,26 @@ from asyncstore.backends.local import Durability, LocalBackend
 from asyncstore.backends.memory import MemoryBackend
 from asyncstore.errors import RegistrySettingsConflict
 
-_KNOWN: Final = "a path, file:///path or memory://name"
+_KNOWN: Final = "a path, file:///path, memory://name or s3://bucket/prefix"
 
 
 def open_backend(
-    target: str | os.PathLike[str] | Backend, *, durability: Durability = "full"
+    target: str | os.PathLike[str] | Backend,
+    *,
+    durability: Durability = "full",
+    max_concurrency: int = 64,
+    request_timeout: float = 30.0,
+    options: Mapping[str, Any] | None = None,
 ) -> Backend:
     """The backend for a path or URI. Opens and creates nothing.
 
-    Raises RegistrySettingsConflict for what is neither; its message shows no credentials.
+    ``options`` are for a service: how to reach it and how to sign in. ``request_timeout`` is in
+    seconds. Raises RegistrySettingsConflict for what is neither path nor URI, and for options
+    that are not known; its message shows no credentials.
     """
+    options = options or {}
     if isinstance(target, Backend):
+        _take_no(options, "a backend that is handed in")
         return target
     try:
         text: object = os.fspath(target)
@@ -33,6 +43,13 @@ def open_backend(
             "Backend"
         )
     scheme, mark, rest = text.partition("://")
+    if mark and scheme == "s3" and not isinstance(target, os.PathLike):
+        # Here, because nobody without a bucket should wait for its client library.
+        from asyncstore.backends.s3 import S3Backend
+
+        given = {"connections": max_concurrency, "read_timeout": request_timeout, **options}
+        return S3Backend.from_uri(text, **given)
+    _take_no(options, "a directory" if scheme != "memory" else "memory")
     if not mark or isinstance(target, os.PathLike):
         return LocalBackend(text, durability=durability)
     if scheme == "file":
@@ -42,6 +59,13 @@ def open_backend(
     raise RegistrySettingsConflict(
         f"{scheme[:20]!r} is no kind of backend that this version knows: expected {_KNOWN}"
     )
+
+
+def _take_no(options: Mapping[str, Any], what: str) -> None:
+    if options:
+        raise RegistrySettingsConflict(
+            f"{', '.join(sorted(options))}: {what} takes no such arguments"
+        )
 
 
 def _file_path(uri: str) -> str:

@@ -29,15 +29,22 @@ class AsyncRegistry(WritableRegistry):
     Nothing acknowledged is lost, nothing torn or unverified is returned, and nothing stored is
     executed on load unless ``allow_pickle=True``. No call blocks the event loop.
 
-    ``backend`` is a path, a URI (``file:///…``, ``memory://name``) or a
+    ``backend`` is a path, a URI (``file:///…``, ``memory://name``, ``s3://bucket/prefix``) or a
     :class:`~asyncstore.backends.Backend`. ``version_objects``, ``mutable``, ``version_digits`` (1
     to 7) and ``inline_max`` (bytes) are stored with the registry when it is created by its first
     save; left None they come from there, and a value that contradicts what is stored raises
     RegistrySettingsConflict on first use. With ``create=False`` a missing registry is a
     BackendError. ``durability="fast"`` skips fsync: recent objects may not survive a power
-    failure. ``materializers`` are added to the default ones. ``operation_timeout`` bounds the
-    retries of one operation and ``request_timeout`` each request, in seconds;
-    ``max_concurrency`` bounds the requests under way at once.
+    failure. ``materializers`` are added to the default ones.
+
+    ``operation_timeout`` bounds an operation and ``request_timeout`` each attempt at a request,
+    in seconds and without the time that large payloads take to travel; ``retries`` says how
+    requests over a network are repeated; ``max_concurrency`` bounds the requests under way at
+    once. ``options`` are for a service: for S3 ``endpoint_url``, ``region``, ``profile``,
+    ``access_key_id``, ``secret_access_key``, ``session_token``, ``anonymous``, ``addressing``
+    ("auto", "path", "virtual"), ``checksum`` ("md5", "crc32", "none"), ``connect_timeout``
+    (seconds), or a ``client`` of aiobotocore, which is used and not closed. Where a service has
+    no conditional writes, ``unsafe_single_writer=True`` writes without them, with a warning.
 
     A name may carry its version: ``"model@1.0.0"`` is ``"model"`` with ``version="1.0.0"``.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import os
@@ -13,6 +14,9 @@ from weakref import WeakSet
 from asyncstore.backends.base import Backend
 from asyncstore.backends.bounded import BoundedBackend, Slots
 from asyncstore.backends.local import Durability
+from asyncstore.backends.probing import confirm
+from asyncstore.backends.retries import RetryPolicy
+from asyncstore.backends.single_writer import SingleWriterBackend
 from asyncstore.backends.uri import open_backend
 from asyncstore.concurrency import SMALL, as_value, both, maybe_in_worker
 from asyncstore.descriptor import Descriptor, Wanted
@@ -70,11 +74,15 @@ class RegistryBase:
         materializers: Iterable[Materializer] = (),
         operation_timeout: float = 60.0,
         request_timeout: float = 30.0,
+        retries: RetryPolicy | None = None,
         max_concurrency: int = 64,
+        unsafe_single_writer: bool = False,
+        **options: Any,
     ) -> None:
         self._wanted = Wanted(version_objects, mutable, version_digits, inline_max)
         _check_choice("create", create, (True, False))
         _check_choice("allow_pickle", allow_pickle, (True, False))
+        _check_choice("unsafe_single_writer", unsafe_single_writer, (True, False))
         _check_choice("durability", durability, get_args(Durability))
         self._create = create
         self._owns_backend = not isinstance(backend, Backend)
@@ -83,9 +91,19 @@ class RegistryBase:
             raise RegistrySettingsConflict(
                 f"max_concurrency={max_concurrency!r}: expected a whole number of 1 or more"
             )
+        request_timeout = _positive("request_timeout", request_timeout)
+        opened = open_backend(
+            backend,
+            durability=durability,
+            max_concurrency=max_concurrency,
+            request_timeout=request_timeout,
+            options=options,
+        )
         self._io = BoundedBackend(
-            open_backend(backend, durability=durability),
-            timeout=_positive("request_timeout", request_timeout),
+            SingleWriterBackend(opened) if unsafe_single_writer else opened,
+            timeout=request_timeout,
+            patience=self._timeout,
+            retries=retries,
             slots=Slots(max_concurrency),
         )
         self._materializers = default_materializers(allow_pickle=allow_pickle).extended(
@@ -161,12 +179,13 @@ class RegistryBase:
         likely are; where they turn out otherwise it is done again.
         """
         descriptor = self._shared.descriptor
+        io = self._io.until(asyncio.get_running_loop().time() + self._timeout)
         if descriptor is not None:
-            return await operation(self._opened(descriptor))
-        assumed = Opened(self._io, self._wanted.new(), self._shared, self._timeout)
+            return await operation(Opened(io, descriptor, self._shared, self._timeout))
+        assumed = Opened(io, self._wanted.new(), self._shared, self._timeout)
 
         descriptor, result = await both(
-            look_for(self._io, self._wanted, create=self._create), as_value(operation, assumed)
+            look_for(io, self._wanted, create=self._create), as_value(operation, assumed)
         )
         if descriptor is not None:
             self._shared.descriptor = descriptor
@@ -187,7 +206,11 @@ class RegistryBase:
 
     async def open_to_write(self) -> Opened:
         """The registry, created with its settings where there is none yet."""
-        opened = await self.open_to_read()
+        if self._io.capabilities.remote and not self._shared.confirmed:
+            opened, _ = await both(self.open_to_read(), confirm(self._io))
+            self._shared.confirmed = True
+        else:
+            opened = await self.open_to_read()
         if opened is not None:
             return opened
         async with self._shared.queue("", self._timeout):

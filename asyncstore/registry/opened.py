@@ -13,6 +13,7 @@ from weakref import WeakSet
 from asyncstore._version import __version__
 from asyncstore.backends.base import Backend, PutStatus
 from asyncstore.backends.bounded import BoundedBackend
+from asyncstore.backends.probing import probe_backend
 from asyncstore.concurrency import ByteLRU, NameLocks, backoff
 from asyncstore.descriptor import (
     DESCRIPTOR_KEY,
@@ -59,6 +60,7 @@ class Shared:
     long_names: dict[str, str] = field(default_factory=dict[str, str])
     newest: dict[str, Version] = field(default_factory=dict[str, Version])
     marked: set[str] = field(default_factory=set[str])
+    confirmed: bool = False
     users: WeakSet[object] = field(default_factory=WeakSet[object])
 
     def note_newest(self, name: str, version: Version) -> None:
@@ -96,6 +98,10 @@ class Opened:
     def creates_next(self) -> bool:
         """Whether a commit can look at the listing itself."""
         return self.io.creates_next
+
+    def until(self, deadline: float) -> Opened:
+        """The same registry for one operation, whose requests all end by then."""
+        return Opened(self.io.until(deadline), self.descriptor, self.shared, self.timeout)
 
     def deadline(self) -> float:
         """When an operation that starts now has used up its time, by the loop's clock."""
@@ -169,6 +175,8 @@ async def create_new(io: Backend, wanted: Wanted, *, timeout: float) -> Descript
         raise BackendCapabilityError(
             f"{io.uri} has no atomic creation, without which two writers overwrite each other"
         )
+    if io.capabilities.remote:
+        (await probe_backend(io)).raise_for_faults()
     made = wanted.new()
     deadline = asyncio.get_running_loop().time() + timeout
     attempt = 0

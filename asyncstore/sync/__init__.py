@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from asyncstore.backends.base import Backend
 from asyncstore.backends.local import Durability
+from asyncstore.backends.retries import RetryPolicy
 from asyncstore.materializers import Materializer
 from asyncstore.mounts import StoreMount
 from asyncstore.registry import AsyncRegistry
@@ -46,7 +47,10 @@ class Registry(Face[AsyncRegistry]):
         materializers: Iterable[Materializer] = (),
         operation_timeout: float = 60.0,
         request_timeout: float = 30.0,
+        retries: RetryPolicy | None = None,
         max_concurrency: int = 64,
+        unsafe_single_writer: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(
             AsyncRegistry(
@@ -61,7 +65,10 @@ class Registry(Face[AsyncRegistry]):
                 materializers=materializers,
                 operation_timeout=operation_timeout,
                 request_timeout=request_timeout,
+                retries=retries,
                 max_concurrency=max_concurrency,
+                unsafe_single_writer=unsafe_single_writer,
+                **options,
             )
         )
         _faces[id(self.asynchronous)] = self

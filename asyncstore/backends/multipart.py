@@ -1,0 +1,129 @@
+"""Large objects in parts: several on their way at once, few in memory, all of them or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing, suppress
+from itertools import count
+from typing import Final
+
+from asyncstore.backends.base import Buffer, Multipart
+from asyncstore.concurrency import SMALL, first_error, maybe_in_worker, task_of, to_the_end
+from asyncstore.errors import BackendError
+
+AT_ONCE: Final = 4
+"""Parts of one object that are on their way; one more is being filled."""
+
+_ABANDON_GRACE: Final = 5.0
+_GROWTH: Final = 2000
+"""Parts after which each is four times as large: 10,000 are the most, and 5 TiB must fit."""
+
+
+async def put_in_parts(store: Multipart, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
+    """Store an object in parts, or in one request where there is no second part.
+
+    It shows when all of it is there. After an error or a cancellation the upload is abandoned,
+    so that no parts are left, which would be invisible and yet paid for; where even that fails,
+    the bucket's rule for unfinished uploads has them.
+    """
+    async with aclosing(parts_of(data, store.part_size)) as parts:
+        first = await anext(parts, b"")
+        second = await anext(parts, None)
+        if second is None:
+            await store.put_whole(key, first)
+            return
+        upload = await store.begin_parts(key)
+        try:
+            await _send(store, key, upload, first, second, parts)
+        except BaseException:
+            work = task_of(store.abandon_parts(key, upload), f"abandon {key}")
+            with suppress(BackendError):
+                await to_the_end(work, grace=_ABANDON_GRACE)
+            raise
+
+
+async def _send(
+    store: Multipart,
+    key: str,
+    upload: str,
+    first: Buffer,
+    second: Buffer,
+    rest: AsyncIterable[Buffer],
+) -> None:
+    turns = asyncio.Semaphore(AT_ONCE)
+    tags: dict[int, str] = {}
+    size = 0
+
+    async def send(number: int, part: Buffer) -> None:
+        try:
+            tags[number] = await store.put_part(key, upload, number, part)
+        finally:
+            turns.release()
+
+    numbers = count(1)
+    try:
+        async with asyncio.TaskGroup() as group:
+            async for part in _chained(first, second, rest):
+                await turns.acquire()
+                size += memoryview(part).nbytes
+                group.create_task(send(next(numbers), part))
+                del part  # else this frame keeps it while the next one is being filled
+    except BaseExceptionGroup as errors:
+        error = first_error(errors)
+        raise error from error.__cause__
+    await store.finish_parts(key, upload, [tags[number] for number in sorted(tags)], size)
+
+
+async def _chained(
+    first: Buffer, second: Buffer, rest: AsyncIterable[Buffer]
+) -> AsyncGenerator[Buffer]:
+    head = [second, first]
+    del first, second
+    while head:
+        yield head.pop()
+    async for part in rest:
+        yield part
+
+
+async def parts_of(data: Buffer | AsyncIterable[Buffer], part_size: int) -> AsyncGenerator[Buffer]:
+    """The bytes cut into parts of ``part_size``, growing once there are very many.
+
+    What is in memory is not copied. Pieces of a stream are gathered until they fill a part.
+    """
+    number = 1
+    held: list[Buffer] = []
+    have = 0
+    async for piece in _pieces(data):
+        view = memoryview(piece).cast("B")
+        while view.nbytes:
+            room = _size_of(number, part_size) - have
+            held.append(view[:room])
+            have += min(room, view.nbytes)
+            view = view[room:]
+            if have == _size_of(number, part_size):
+                part = await _joined(held)
+                held, have = [], 0
+                number += 1
+                yield part
+                del part
+    if have:
+        yield await _joined(held)
+
+
+def _size_of(number: int, part_size: int) -> int:
+    return int(part_size * 4 ** ((number - 1) // _GROWTH))
+
+
+async def _pieces(data: Buffer | AsyncIterable[Buffer]) -> AsyncGenerator[Buffer]:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        yield data
+        return
+    async for piece in data:
+        yield piece
+
+
+async def _joined(pieces: list[Buffer]) -> Buffer:
+    if len(pieces) == 1:
+        return pieces[0]
+    return await maybe_in_worker(sum(map(len, pieces)) > SMALL, b"".join, pieces)

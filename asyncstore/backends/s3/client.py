@@ -1,0 +1,172 @@
+"""One client for each event loop and service, shared, and closed with its last user.
+
+aiobotocore is imported here and only when a client is first made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from asyncstore.backends.s3.address import S3Options
+from asyncstore.concurrency import in_worker
+
+
+class S3Client(Protocol):
+    """What is used of an aiobotocore client, which has no types of its own."""
+
+    async def get_object(self, **parameters: Any) -> dict[str, Any]: ...
+    async def head_object(self, **parameters: Any) -> dict[str, Any]: ...
+    async def list_objects_v2(self, **parameters: Any) -> dict[str, Any]: ...
+    async def put_object(self, **parameters: Any) -> dict[str, Any]: ...
+    async def delete_object(self, **parameters: Any) -> dict[str, Any]: ...
+    async def delete_objects(self, **parameters: Any) -> dict[str, Any]: ...
+    async def create_multipart_upload(self, **parameters: Any) -> dict[str, Any]: ...
+    async def upload_part(self, **parameters: Any) -> dict[str, Any]: ...
+    async def complete_multipart_upload(self, **parameters: Any) -> dict[str, Any]: ...
+    async def abort_multipart_upload(self, **parameters: Any) -> dict[str, Any]: ...
+
+
+@dataclass(eq=False)
+class _Shared:
+    """A client with how many backends use it."""
+
+    context: Any
+    client: S3Client
+    users: int = 0
+
+
+class _OfLoop:
+    """The clients of one event loop. They are made one at a time: the first loads the models."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.making = asyncio.Lock()
+        self.clients: dict[S3Options, _Shared] = {}
+
+
+_LOOPS: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class Lease:
+    """The use of a shared client in one event loop of one process."""
+
+    def __init__(self, options: S3Options, owner: _OfLoop, shared: _Shared) -> None:
+        self._options = options
+        self._owner = owner
+        self._shared: _Shared | None = shared
+        self.client: Final = shared.client
+        self.loop: Final = asyncio.get_running_loop()
+        self.process: Final = os.getpid()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it may be used here: a forked child or another loop needs a client of its own."""
+        return self.loop is asyncio.get_running_loop() and self.process == os.getpid()
+
+    async def release(self) -> None:
+        """Give the client back; the last one to do so closes it."""
+        shared, self._shared = self._shared, None
+        if shared is None or not self.is_valid:
+            return
+        shared.users -= 1
+        if not shared.users:
+            self._owner.clients.pop(self._options, None)
+            await shared.context.__aexit__(None, None, None)
+
+
+async def lease(options: S3Options) -> Lease:
+    """The client for these options in the running loop, made if nobody has one."""
+    loop = asyncio.get_running_loop()
+    owner = _LOOPS.get(loop)
+    if owner is None or owner.process != os.getpid():
+        owner = _LOOPS[loop] = _OfLoop()
+    shared = owner.clients.get(options)
+    if shared is None:
+        async with owner.making:
+            shared = owner.clients.get(options)
+            if shared is None:
+                shared = owner.clients[options] = await _make(options)
+    shared.users += 1
+    return Lease(options, owner, shared)
+
+
+_LOADING: Final = threading.Lock()
+_LOADED: Final[dict[str, Any]] = {}
+"""The description of S3, read from the disk once for all sessions. Credentials are not shared."""
+
+
+async def _make(options: S3Options) -> _Shared:
+    # Importing the library and loading its description of S3 takes some 300 ms, in a worker;
+    # what is left to do on the loop takes less than 10.
+    create = await in_worker(_prepared, options)
+    context = create()
+    return _Shared(context, await context.__aenter__())
+
+
+def _prepared(options: S3Options) -> Callable[[], Any]:
+    """What makes the client, with everything slow that it needs loaded already."""
+    from aiobotocore.config import AioConfig
+    from aiobotocore.session import AioSession
+    from botocore import UNSIGNED
+
+    session = AioSession(profile=options.profile)
+    with _LOADING:
+        if "loader" in _LOADED:
+            session.register_component("data_loader", _LOADED["loader"])
+        else:
+            session.warm_up_loader_caches("s3")
+            _LOADED["loader"] = session.get_component("data_loader")
+    region = _region(session, options)
+    if options.access_key_id is None and not options.anonymous:
+        # Files again, or the machine's role; the session keeps what it found.
+        asyncio.run(session.get_credentials())
+    config = AioConfig(
+        max_pool_connections=options.connections,
+        connect_timeout=options.connect_timeout,
+        read_timeout=options.read_timeout,
+        # What may be sent again, and when, is decided above: a commit never blindly.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={
+            "addressing_style": _addressing(options),
+            # Hashing a large body for its signature would hold up the event loop, and over
+            # plain HTTP botocore would do it. Every body carries a checksum that is signed.
+            "payload_signing_enabled": False,
+        },
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        signature_version=UNSIGNED if options.anonymous else None,
+    )
+    return partial(
+        session.create_client,
+        "s3",
+        region_name=region,
+        endpoint_url=options.endpoint_url,
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        config=config,
+    )
+
+
+def _addressing(options: S3Options) -> str:
+    if options.addressing == "auto" and options.endpoint_url is not None:
+        return "path"  # what every compatible engine takes; bucket.localhost resolves nowhere
+    return options.addressing
+
+
+def _region(session: Any, options: S3Options) -> str | None:
+    """The region; engines of one's own do not care which, but signing needs one.
+
+    Reads the configuration files, which the session then knows.
+    """
+    found = session.get_config_variable("region")
+    return options.region or found or ("us-east-1" if options.endpoint_url is not None else None)
