@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections import OrderedDict, deque
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -112,6 +121,54 @@ async def both(one: Coroutine[Any, Any, T], other: Coroutine[Any, Any, U]) -> tu
     return results[0], results[1]
 
 
+async def some_at_once(most: int, calls: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+    """:func:`together`, with at most so many under way at once."""
+    turns = asyncio.Semaphore(most)
+
+    async def in_turn(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with turns:
+            return await call()
+
+    return await together(*(in_turn(call) for call in calls))
+
+
+async def in_order(
+    calls: Iterable[Callable[[], Coroutine[Any, Any, T]]], *, ahead: int
+) -> AsyncGenerator[T]:
+    """The results of calls, one after the other, while the next ``ahead`` are under way.
+
+    They are tasks of this generator: whoever leaves it early closes it (``aclosing``), which
+    cancels and awaits them.
+    """
+    left = iter(calls)
+    tasks: deque[asyncio.Task[T]] = deque()
+    try:
+        while True:
+            for call in islice(left, ahead + 1 - len(tasks)):
+                tasks.append(task_of(call(), "ahead"))
+            if not tasks:
+                return
+            result = await tasks[0]
+            _ = tasks.popleft()
+            for call in islice(left, ahead - len(tasks)):
+                tasks.append(task_of(call(), "ahead"))
+            yield result
+            del result  # it may be large
+    finally:
+        await ended(tasks)
+
+
+async def ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks whose results nobody wants, and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # else asyncio reports that nobody asked
+
+
 async def first_of(
     send: Callable[[], Coroutine[Any, Any, T]], *, after: float, again: Callable[[], bool]
 ) -> T:
@@ -133,12 +190,7 @@ async def first_of(
                     return task.result()
         return await tasks[0]
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()  # else asyncio reports that nobody asked
+        await ended(tasks)
 
 
 async def as_value(work: Callable[..., Awaitable[T]], *args: Any) -> T | Exception:

@@ -28,6 +28,7 @@ from asyncstore.errors import (
 )
 from asyncstore.materializers import Encoded, Materializer, default_materializers
 from asyncstore.materializers.values import from_tree, to_tree
+from asyncstore.registry.fetching import Fetched
 from asyncstore.registry.opened import (
     Opened,
     Shared,
@@ -36,7 +37,7 @@ from asyncstore.registry.opened import (
     no_settings,
     open_existing,
 )
-from asyncstore.registry.reading import Fetched, Verify
+from asyncstore.registry.reading import Verify
 from asyncstore.registry.writing import Draft, OnConflict, make_draft
 from asyncstore.versions import (
     LATEST,

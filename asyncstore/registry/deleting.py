@@ -35,6 +35,7 @@ async def delete_version(
     if not o.io.capabilities.replace:
         raise BackendCapabilityError(f"{o.io.uri} cannot replace a record atomically")
     deadline = o.deadline()
+    o = o.until(deadline)
     current, _ = await both(read_current(o, name, version), _mark(o, name))
     seen_live = False
     attempt = 0

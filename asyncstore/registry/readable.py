@@ -24,8 +24,9 @@ from asyncstore.registry.base import (
     time_of,
     version_to_read,
 )
+from asyncstore.registry.fetching import Fetched, fetch
 from asyncstore.registry.opened import Opened, not_found
-from asyncstore.registry.reading import Fetched, Found, Verify, fetch, fetch_record, find
+from asyncstore.registry.reading import Found, Verify, fetch_record, find
 from asyncstore.registry.streams import ObjectReader, open_object
 from asyncstore.registry.transfer import verify_stored
 from asyncstore.results import ObjectRecord, run_batch
@@ -196,7 +197,11 @@ class ReadableRegistry(RegistryBase, MappingReads):
         o = await self.open_to_read()
         if o is None:
             raise not_found(self.uri, name, text)
-        yield await open_object(o, name, version_to_read(o, name, text), verify)
+        reader = await open_object(o, name, version_to_read(o, name, text), verify)
+        try:
+            yield reader
+        finally:
+            await reader.aclose()
 
 
 async def _look(o: Opened, name: str, version: str | None) -> Found | None:

@@ -1,4 +1,4 @@
-"""Finding a version, and fetching what is stored of it, verified."""
+"""Finding a version, and reading its record."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Final, Literal
 import msgspec
 
 from asyncstore.backends.base import Entry
-from asyncstore.concurrency import SMALL, in_worker, maybe_in_worker, together
-from asyncstore.digests import chunk_hash
+from asyncstore.concurrency import SMALL, maybe_in_worker
 from asyncstore.errors import BackendTimeout, IntegrityError, UnsupportedFormatError
 from asyncstore.record import (
     MAX_RECORD,
     MIN_LIVE_SIZE,
-    FileEntry,
-    Manifest,
     Record,
     is_dead_size,
     read_record,
@@ -27,7 +24,6 @@ Verify = Literal["none", "integrity", "full"]
 
 _FIRST_PAGE: Final = 8
 _FULL_PAGE: Final = 1000
-_MOST_RESTARTS: Final = 4
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -41,16 +37,6 @@ class Found(msgspec.Struct, frozen=True):
     pinned: bool
     record: Record | None = None
     entry: Entry | None = None
-
-
-class Fetched(msgspec.Struct, frozen=True):
-    """A live version whole: its record and the bytes of its files, verified unless told not to."""
-
-    name: str
-    version: Version
-    record: Record
-    manifest: Manifest
-    files: dict[str, bytes]
 
 
 class Moved(Exception):
@@ -184,42 +170,6 @@ async def entries_after(
             return found, after
 
 
-async def fetch(o: Opened, found: Found, verify: Verify) -> Fetched:
-    """Fetch the record and all files of what was found.
-
-    A version that is overwritten meanwhile is read again from its new record, at most 4 times;
-    one that is deleted meanwhile is not found. Bytes of two commits are never mixed.
-    """
-    current: Found | None = found
-    for _ in range(_MOST_RESTARTS + 1):
-        if current is None:
-            raise o.not_found(found.name, found.version if found.pinned else None)
-        try:
-            return await _fetch_once(o, current, verify)
-        except Moved:
-            current = await find(o, found.name, found.version if found.pinned else None)
-    raise BackendTimeout(
-        f"{found.name!r} was overwritten {_MOST_RESTARTS + 1} times while it was being read"
-    )
-
-
-async def _fetch_once(o: Opened, found: Found, verify: Verify) -> Fetched:
-    record = await fetch_record(o, found, verify)
-    manifest = record.manifest
-    if manifest is None:
-        raise Moved
-    files = {
-        entry.p: _inline_file(found, record, entry, verify)
-        for entry in manifest.files
-        if entry.i is not None
-    }
-    payload = [entry for entry in manifest.files if entry.b is not None]
-    if payload:
-        fetched = await together(*(_payload_file(o, found, record, e, verify) for e in payload))
-        files.update(zip([entry.p for entry in payload], fetched, strict=True))
-    return Fetched(found.name, found.version, record, manifest, files)
-
-
 async def fetch_record(o: Opened, found: Found, verify: Verify) -> Record:
     """Read the record that a listing showed; a kept copy serves if the listing has the same tag."""
     if found.record is not None:
@@ -235,55 +185,9 @@ async def fetch_record(o: Opened, found: Found, verify: Verify) -> Record:
     return await parse(o, key, found.name, found.version, blob.data, blob.tag)
 
 
-def _inline_file(found: Found, record: Record, entry: FileEntry, verify: Verify) -> bytes:
-    start = entry.i or 0
-    data = record.inline[start : start + entry.n].tobytes()
-    if verify != "none" and not is_intact(entry, data):
-        raise IntegrityError(_damaged(found, entry))
-    return data
-
-
-async def _payload_file(
-    o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
-) -> bytes:
-    key = o.payload_key(found.name, record.line.commit, entry.b or 0)
-    blob = await o.io.get(key, start=entry.o, length=entry.n)
-    if blob is not None and (verify == "none" or await in_worker(is_intact, entry, blob.data)):
-        return blob.data
-    await must_be_current(o, found, record)
-    raise IntegrityError(_damaged(found, entry) if blob else _missing(found, entry))
-
-
 async def must_be_current(o: Opened, found: Found, record: Record) -> None:
     """Raise the restart signal if the record was replaced, so that its payload may be gone."""
     current = await read_current(o, found.name, found.version)
     if current is None or current[0].line.commit != record.line.commit:
         o.shared.records.drop(o.key(found.name, found.version))
         raise Moved
-
-
-def is_intact(entry: FileEntry, data: bytes | memoryview) -> bool:
-    """Whether these are the bytes that the entry vouches for, chunk by chunk."""
-    if len(data) != entry.n:
-        return False
-    if not entry.c:
-        return chunk_hash(data) == entry.h
-    view = memoryview(data)
-    return all(
-        chunk_hash(view[at * entry.s : (at + 1) * entry.s]) == chunk
-        for at, chunk in enumerate(entry.chunks)
-    )
-
-
-def _damaged(found: Found, entry: FileEntry) -> str:
-    return (
-        f"{found.name!r} version {format_version(found.version)}: the stored bytes of "
-        f"{entry.p!r} are not what was written (expected {entry.n:,} bytes with SHA-256 {entry.h})"
-    )
-
-
-def _missing(found: Found, entry: FileEntry) -> str:
-    return (
-        f"{found.name!r} version {format_version(found.version)}: the stored bytes of "
-        f"{entry.p!r} are missing"
-    )

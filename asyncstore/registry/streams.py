@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from asyncstore.backends.base import Buffer
-from asyncstore.concurrency import SMALL, maybe_in_worker, task_of, to_the_end
+from asyncstore.concurrency import SMALL, ended, maybe_in_worker, task_of, to_the_end
 from asyncstore.digests import Hasher
 from asyncstore.errors import BackendError, MaterializationError, RegistrySettingsConflict
 from asyncstore.record import FileEntry, Record, file_entry, new_commit
 from asyncstore.registry.base import metadata_of
+from asyncstore.registry.fetching import AHEAD, chunk_of
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import Found, Moved, Verify, fetch_record, find
-from asyncstore.registry.transfer import chunk_of
 from asyncstore.registry.writing import Draft, OnConflict, Payload, Saved, manifest_of, save
 from asyncstore.versions import Version, format_version
 
@@ -42,6 +42,7 @@ class ObjectReader:
         self._entry: FileEntry = manifest.files[0]
         self._position = 0
         self._kept: tuple[int, bytes] | None = None
+        self._ahead: dict[int, asyncio.Task[bytes]] = {}
         self.name = found.name
         self.version = format_version(found.version)
         self.size = self._entry.n
@@ -94,10 +95,12 @@ class ObjectReader:
     async def _chunk(self, at: int) -> bytes:
         if self._kept is not None and self._kept[0] == at:
             return self._kept[1]
+        in_order = self._kept is not None and self._kept[0] == at - 1
+        self._kept = None
+        if in_order and self._o.io.capabilities.remote:
+            await self._look_ahead(at)
         try:
-            chunk = await chunk_of(
-                self._o, self._found, self._record, self._entry, at, self._verify
-            )
+            chunk = await (self._ahead.pop(at, None) or self._fetch(at))
         except Moved:
             raise BackendError(
                 f"{self.name!r} version {self.version} was overwritten or deleted while it was "
@@ -105,6 +108,24 @@ class ObjectReader:
             ) from None
         self._kept = (at, chunk)
         return chunk
+
+    async def _look_ahead(self, at: int) -> None:
+        """Have this chunk and the next ones under way, and no others."""
+        wanted = range(at, min(at + 1 + AHEAD, len(self._entry.chunks)))
+        passed = [self._ahead.pop(known) for known in list(self._ahead) if known not in wanted]
+        await ended(passed)
+        for number in wanted:
+            if number not in self._ahead:
+                work = self._fetch(number)
+                self._ahead[number] = task_of(work, f"chunk {number} of {self.name}")
+
+    async def _fetch(self, at: int) -> bytes:
+        return await chunk_of(self._o, self._found, self._record, self._entry, at, self._verify)
+
+    async def aclose(self) -> None:
+        """Stop what is being read ahead. Leaving ``open_reader`` does it."""
+        tasks, self._ahead = list(self._ahead.values()), {}
+        await ended(tasks)
 
 
 async def open_object(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
 import msgspec
 
-from asyncstore.concurrency import SMALL, maybe_in_worker, together
-from asyncstore.digests import chunk_hash
+from asyncstore.concurrency import together
 from asyncstore.errors import (
     BackendTimeout,
-    IntegrityError,
     RegistryVersionConflict,
     StoreKeyFormatError,
 )
 from asyncstore.record import FileEntry, Manifest, Record, new_commit
+from asyncstore.registry.fetching import chunk_of, chunks_of
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import (
     Found,
@@ -110,7 +110,10 @@ async def _copy_once(
     draft, uploads = await _draft(source, found, record, manifest, target, name, verify)
     payload = Payload(target, draft)
     try:
-        await payload.upload(uploads)
+        async with AsyncExitStack() as streams:
+            for stream in uploads:
+                await streams.enter_async_context(aclosing(stream))
+            await payload.upload(uploads)
         saved = await save_at(target, draft, version, policy, payload)
     except RegistryVersionConflict:
         if not await _has_same(target, name, version, manifest):
@@ -158,7 +161,7 @@ async def _draft(
     target: Opened,
     name: str,
     verify: Verify,
-) -> tuple[Draft, list[AsyncIterator[bytes]]]:
+) -> tuple[Draft, list[AsyncGenerator[bytes]]]:
     """The draft of the copy, and what is to be uploaded for it, in the target's own layout."""
     streams = [chunks_of(source, found, record, entry, verify) for entry in manifest.files]
     small = manifest.size <= target.descriptor.inline_max
@@ -174,45 +177,6 @@ async def _draft(
     count = 0 if small else len(files)
     draft = Draft(name, new_commit(), made, inline=b"".join(parts), payload_count=count)
     return draft, [] if small else streams
-
-
-async def chunks_of(
-    o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
-) -> AsyncIterator[bytes]:
-    """The bytes of one file, a chunk at a time, each verified before it is handed over.
-
-    Raises :class:`Moved` where the version was overwritten or deleted meanwhile.
-    """
-    for at in range(len(entry.chunks)):
-        yield await chunk_of(o, found, record, entry, at, verify)
-
-
-async def chunk_of(
-    o: Opened, found: Found, record: Record, entry: FileEntry, at: int, verify: Verify
-) -> bytes:
-    """One chunk of a file, verified."""
-    start = at * entry.s
-    size = min(entry.s, entry.n - start)
-    data: bytes | None
-    if entry.i is not None:
-        data = bytes(record.inline[entry.i + start : entry.i + start + size])
-    else:
-        key = o.payload_key(found.name, record.line.commit, entry.b or 0)
-        blob = await o.io.get(key, start=entry.o + start, length=size)
-        data = blob.data if blob is not None else None
-    if data is not None and await _is_chunk(data, size, entry.chunks[at], verify):
-        return data
-    await must_be_current(o, found, record)
-    raise IntegrityError(
-        f"{found.name!r} version {format_version(found.version)}: bytes {start:,} to "
-        f"{start + size:,} of {entry.p!r} are {'damaged' if data is not None else 'missing'}"
-    )
-
-
-async def _is_chunk(data: bytes, size: int, digest: str, verify: Verify) -> bool:
-    if verify == "none" or len(data) != size:
-        return len(data) == size
-    return await maybe_in_worker(size > SMALL, chunk_hash, data) == digest
 
 
 async def verify_stored(o: Opened, name: str, version: Version) -> None:

@@ -180,29 +180,37 @@ async def save(o: Opened, draft: Draft, version: Version | None, policy: OnConfl
 
 async def _save_next(o: Opened, draft: Draft, payload: Payload) -> Saved:
     """Commit under the next free version, with the upload beside the look at the listing."""
-    uploaded = asyncio.Event()
+    known = o.shared.newest.get(draft.name)
 
-    async def upload() -> None:
-        await payload.upload(draft.payloads)
-        uploaded.set()
+    async def look() -> Version | None:
+        if known is not None and o.creates_next:
+            return None  # the commit looks itself
+        return await newest_number(o.until(o.deadline()), draft.name)
 
     if draft.payloads:
-        return (await both(_commit_next(o, draft, payload, uploaded), upload()))[0]
-    uploaded.set()
-    return await _commit_next(o, draft, payload, uploaded)
+        listed, _ = await both(look(), payload.upload(draft.payloads))
+    else:
+        listed = await look()
+    return await _commit_next(o, draft, payload, listed, known)
 
 
-async def _commit_next(o: Opened, draft: Draft, payload: Payload, uploaded: asyncio.Event) -> Saved:
+async def _commit_next(
+    o: Opened, draft: Draft, payload: Payload, listed: Version | None, known: Version | None
+) -> Saved:
     """Who loses a race for a number looks again.
 
-    Savers of one name in this process queue here, so that only other processes contend.
+    Savers of one name in this process queue here, so that only other processes contend. What was
+    saved while this one looked and waited counts beside what it saw; ``known`` is what was known
+    before.
     """
     refused: Version | None = None
     attempt = 0
     async with o.shared.queue(draft.name, o.timeout):
-        newest, slot = await _look_for_newest(o, draft.name)
-        await uploaded.wait()
         deadline = o.deadline()
+        o = o.until(deadline)
+        saved = o.shared.newest.get(draft.name)
+        newest = _newer(listed, saved if saved != known or o.creates_next else None)
+        slot = Slot(newest=o.key(draft.name, newest) if o.creates_next and newest else None)
         while True:
             version = next_version(_newer(newest, refused), o.descriptor.version_digits)
             settled = await commit_draft(o, draft, version, slot, payload, deadline)
@@ -216,14 +224,6 @@ async def _commit_next(o: Opened, draft: Draft, payload: Payload, uploaded: asyn
                 await backoff(attempt, most=0.05)
                 attempt += 1
             newest, slot = await newest_number(o, draft.name), Slot()
-
-
-async def _look_for_newest(o: Opened, name: str) -> tuple[Version | None, Slot]:
-    """The highest number of a name: as it was last seen here, where the commit itself can look."""
-    known = o.shared.newest.get(name)
-    if known is None or not o.creates_next:
-        return await newest_number(o, name), Slot()
-    return known, Slot(newest=o.key(name, known))
 
 
 def _newer(one: Version | None, other: Version | None) -> Version | None:
@@ -245,6 +245,7 @@ async def save_at(
 ) -> Saved:
     """Commit under one version, replacing what is there as far as the policy allows."""
     deadline = o.deadline()
+    o = o.until(deadline)
     slot, trash = Slot(), draft.manifest.trash
     if policy == "overwrite":
         slot, trash = await _read_slot(o, draft.name, version)

@@ -16,8 +16,9 @@ from asyncstore.materializers import Materializer
 from asyncstore.mounts import StoreMount
 from asyncstore.registry import ObjectReader, ObjectWriter
 from asyncstore.registry.base import check_output_dir, check_verify
+from asyncstore.registry.fetching import Fetched
 from asyncstore.registry.readable import Key, sequence_of_keys
-from asyncstore.registry.reading import Fetched, Verify
+from asyncstore.registry.reading import Verify
 from asyncstore.registry.writable import paired
 from asyncstore.registry.writing import OnConflict
 from asyncstore.results import BatchResult, ObjectRecord, run_batch

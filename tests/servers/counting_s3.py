@@ -126,7 +126,10 @@ class CountingS3:
         reply = self._s3.answer(call)
         if commands.lose.happens(name):
             return reset_connection(request)
-        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+        headers = reply.headers
+        if not reply.body:  # aiohttp leaves the length of nothing out where the method is HEAD
+            headers = {**headers, "Content-Length": "0"}
+        return web.Response(status=reply.status, body=reply.body, headers=headers)
 
     def _control(self, verb: str, query: dict[str, str]) -> web.Response:
         commands = self._commands
