@@ -76,40 +76,43 @@ class Discovery:
             return Answer(verdict, self.outcomes)
         decided: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         loads: dict[str, asyncio.Task[Any]] = {}
+        tasks: dict[str, asyncio.Task[Any]] = {}
 
-        def end(probe: asyncio.Task[None]) -> None:
+        def end(probe: asyncio.Task[Any]) -> None:
             if probe.cancelled():  # alone: its outcome would be awaited for ever
                 decided.cancel()
 
         async with asyncio.TaskGroup() as group:
 
-            async def ask(mount: StoreMount) -> None:
+            async def ask(mount: StoreMount) -> Any:
                 outcome = await self._probe(mount)
                 self.outcomes[mount.name] = outcome
                 if decided.done():
-                    return
+                    return None
                 verdict = decide(names, self.outcomes)
-                wanted = verdict is None or verdict == Chosen(mount.name)
-                wanted &= mount.name == preferred or not loads
-                if fetch is not None and isinstance(outcome, Hit) and wanted:
-                    loads[mount.name] = group.create_task(as_value(fetch, mount, outcome))
                 if verdict is not None:
                     decided.set_result(verdict)
+                wanted = verdict is None or verdict == Chosen(mount.name)
+                wanted &= mount.name == preferred or not loads
+                if fetch is None or not isinstance(outcome, Hit) or not wanted:
+                    return None
+                # In this very task: a new one would start behind every answer that is in already,
+                # which with many mounts costs as much as a round trip.
+                loads[mount.name] = tasks[mount.name]
+                return await as_value(fetch, mount, outcome)
 
             # The preferred mount's request goes out first.
             unasked = [mount for mount in self.mounts if mount.name not in self.outcomes]
             ordered = sorted(unasked, key=lambda mount: mount.name != preferred)
-            probes = [group.create_task(ask(mount)) for mount in ordered]
-            for probe in probes:
+            for mount in ordered:
+                tasks[mount.name] = probe = group.create_task(ask(mount))
                 probe.add_done_callback(end)
             verdict = await decided
             chosen = verdict.location if isinstance(verdict, Chosen) else None
             self.stats.speculated(len(loads), used=chosen in loads)
-            for name, task in loads.items():
-                if name != chosen:
+            for name, task in tasks.items():
+                if name != chosen or name not in loads:
                     task.cancel()
-            for probe in probes:
-                probe.cancel()
         loaded = loads.get(chosen) if chosen else None
         return Answer(verdict, self.outcomes, loaded.result() if loaded else None)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import small_local
+from benchmarks import s3_loads, small_local
 from benchmarks.harness import run
 
-BENCHMARKS = {"small_local": small_local.measure}
+BENCHMARKS = {"small_local": small_local.measure, "s3_loads": s3_loads.measure}
 
 
 def main() -> None:

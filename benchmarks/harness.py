@@ -46,7 +46,7 @@ async def compare(
 ) -> Measure:
     """Run both in turn, ``calls`` at a time, and answer the median ratio of ``rounds`` rounds."""
     for step in (ours, floor):  # first calls open files, start threads and fill caches
-        await _timed(step, max(5, calls // 10))
+        await _timed(step, max(1, min(5, calls), calls // 10))
     pairs = [(await _timed(ours, calls), await _timed(floor, calls)) for _ in range(rounds)]
     ratios = [mine / least for mine, least in pairs]
     return Measure(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
+from asyncstore._version import __version__
 from asyncstore.backends.s3.address import S3Options
 from asyncstore.concurrency import in_worker
 
@@ -114,6 +115,7 @@ async def _make(options: S3Options) -> _Shared:
 
 def _prepared(options: S3Options) -> Callable[[], Any]:
     """What makes the client, with everything slow that it needs loaded already."""
+    import aiobotocore
     from aiobotocore.config import AioConfig
     from aiobotocore.session import AioSession
     from botocore import UNSIGNED
@@ -125,11 +127,15 @@ def _prepared(options: S3Options) -> Callable[[], Any]:
         else:
             session.warm_up_loader_caches("s3")
             _LOADED["loader"] = session.get_component("data_loader")
+    # What nobody reads of every reply, and what is told of every request, costs a tenth of a
+    # request's time: times stay the text that they are, and the agent is one constant.
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     region = _region(session, options)
     if options.access_key_id is None and not options.anonymous:
         # Files again, or the machine's role; the session keeps what it found.
         asyncio.run(session.get_credentials())
     config = AioConfig(
+        user_agent=f"asyncstore/{__version__} aiobotocore/{aiobotocore.__version__}",
         max_pool_connections=options.connections,
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,
