@@ -9,13 +9,13 @@ whatever is not a clear success is settled by reading the slot back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from asyncstore.backends.base import Backend, CreatesNext, PutReply, PutStatus
-from asyncstore.concurrency import backoff, task_of, to_the_end
+from asyncstore.concurrency import as_value, backoff, both, task_of, to_the_end
 from asyncstore.errors import (
     BackendCapabilityError,
     BackendError,
@@ -60,10 +60,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a commit ended: ours, or lost to the record of ``current`` (None: overtaken)."""
+    """How a commit ended: ours, or lost to the record of ``current`` (None: overtaken).
+
+    ``beside`` is what the caller had looked up while the slot was read back.
+    """
 
     ours: bool
     current: Line | None = None
+    beside: object = None
 
 
 def judge(commit: str, expected: str, current: Line | None, *, in_doubt: bool) -> Verdict:
@@ -93,6 +97,7 @@ async def settle(
     over: Slot,
     deadline: float,
     lost: Callable[[], None] | None = None,
+    beside: Callable[[], Coroutine[Any, Any, object]] | None = None,
 ) -> Settled:
     """Commit ``record``, and learn for certain whether it was: all or nothing, once.
 
@@ -100,9 +105,11 @@ async def settle(
     clock passes ``deadline``. Raises CommitUnknown where neither can be proven, and BackendError
     where the write provably was not applied. Cancellation lets the commit end first (at most
     5 seconds), so that it is never torn from its read-back. ``lost`` is called where it ended
-    provably not applied, whether or not the caller was cancelled meanwhile.
+    provably not applied, whether or not the caller was cancelled meanwhile. ``beside`` is run
+    along with each read-back: what a loser needs to go on costs it no further round trip.
     """
-    task = task_of(_settle(backend, key, record, commit, over, deadline), f"commit {key}")
+    work = _settle(backend, key, record, commit, over, deadline, beside)
+    task = task_of(work, f"commit {key}")
     try:
         return await to_the_end(task, grace=COMMIT_GRACE)
     finally:
@@ -120,7 +127,13 @@ def _is_lost(task: asyncio.Task[Settled]) -> bool:
 
 
 async def _settle(
-    backend: Backend, key: str, record: bytes, commit: str, over: Slot, deadline: float
+    backend: Backend,
+    key: str,
+    record: bytes,
+    commit: str,
+    over: Slot,
+    deadline: float,
+    beside: Callable[[], Coroutine[Any, Any, object]] | None = None,
 ) -> Settled:
     in_doubt = False
     attempt = refusals = 0
@@ -135,8 +148,12 @@ async def _settle(
             last = reply.error
             in_doubt |= reply.status is PutStatus.UNKNOWN
             _raise_if_final(reply, in_doubt, key, commit)
+            found: object = None
             try:
-                current = await read_slot(backend, key)
+                if beside is None:
+                    current = await read_slot(backend, key)
+                else:
+                    current, found = await both(read_slot(backend, key), as_value(beside))
             except BackendError as error:
                 in_doubt, last = True, error
             except (IntegrityError, UnsupportedFormatError):
@@ -146,7 +163,7 @@ async def _settle(
             else:
                 verdict = judge(commit, over.commit, current, in_doubt=in_doubt)
                 if verdict in (Verdict.OURS, Verdict.LOST):
-                    return Settled(verdict is Verdict.OURS, current)
+                    return Settled(verdict is Verdict.OURS, current, found)
                 if verdict is Verdict.UNKNOWN:
                     break
                 refusals += reply.status is PutStatus.REFUSED

@@ -22,6 +22,10 @@ _RACERS: Final = 16
 _SIZE: Final = 180
 """Bytes of a tombstone, which listings tell by its size."""
 _PLACE: Final = "p"
+_OR_ALONE: Final = (
+    ", or pass unsafe_single_writer=True if one process alone, and one task of it at a time, will "
+    "ever write there"
+)
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,10 @@ class BackendReport:
     def raise_for_faults(self) -> None:
         """Raise BackendCapabilityError if a registry cannot be kept there safely."""
         if self.faults:
+            helps = self.ordered and self.exact
             raise BackendCapabilityError(
                 f"{self.uri} is no safe place for a registry: {'; '.join(self.faults)}. Use "
-                "another service, or pass unsafe_single_writer=True if one process alone, and one "
-                "task of it at a time, will ever write there"
+                f"another service{_OR_ALONE if helps else ''}"
             )
 
 
@@ -64,19 +68,30 @@ async def probe_backend(backend: Backend) -> BackendReport:
         create = await _races_to_create(backend, keys[0], faults)
         replace = await _races_to_replace(backend, keys[0], faults)
         await together(*(backend.put(key, bytes(_SIZE)) for key in reversed(keys)))
-        page = await backend.list(place, limit=8)
-        shown = [entry.key for entry in page.entries]
-        ordered = shown == keys
+        ordered, sizes = await _listing(backend, place, keys, faults)
         blob = await backend.get(keys[0])
-        sizes = {entry.size for entry in page.entries} | {len(blob.data) if blob else 0}
+        sizes.add(len(blob.data) if blob else 0)
     finally:
         await backend.delete(keys)
-    if not ordered:
-        faults.append(f"three objects were listed as {[key[len(place) :] for key in shown]}")
     exact = sizes == {_SIZE}
     if not exact:
         faults.append(f"{_SIZE} bytes were stored and came back as {sorted(sizes)}")
     return BackendReport(backend.uri, create, replace, ordered, exact, tuple(faults))
+
+
+async def _listing(
+    backend: Backend, place: str, keys: list[str], faults: list[str]
+) -> tuple[bool, set[int]]:
+    """Whether these keys are listed in order, and the sizes that are listed."""
+    try:
+        page = await backend.list(place, limit=8)
+    except BackendCapabilityError as error:
+        faults.append(str(error))
+        return False, set()
+    shown = [entry.key for entry in page.entries]
+    if shown != keys:
+        faults.append(f"three objects were listed as {[key[len(place) :] for key in shown]}")
+    return shown == keys, {entry.size for entry in page.entries}
 
 
 async def _races_to_create(backend: Backend, key: str, faults: list[str]) -> bool:
@@ -139,6 +154,5 @@ async def confirm(backend: Backend) -> None:
             return  # refused; or it cannot be told, and the commit will see
     raise BackendCapabilityError(
         f"{backend.uri} created {PROBE} twice: it ignores If-None-Match, so two writers would "
-        "overwrite each other. Pass unsafe_single_writer=True only if one process alone, and one "
-        "task of it at a time, will ever write there"
+        f"overwrite each other. Use another service{_OR_ALONE}"
     )

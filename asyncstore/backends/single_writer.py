@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 
+from asyncstore._warnings import level_outside
 from asyncstore.backends.base import Backend, Buffer, PutReply, PutStatus
 from asyncstore.backends.wrapper import Wrapper
 from asyncstore.errors import BackendError
@@ -29,7 +30,7 @@ class SingleWriterBackend(Wrapper):
             f"{inner.uri} is written without conditions (unsafe_single_writer=True): a second "
             "process that writes there overwrites objects without a word",
             UnsafeSingleWriterWarning,
-            stacklevel=4,
+            stacklevel=level_outside(),
         )
 
     async def put_if(self, key: str, data: Buffer, *, tag: str | None) -> PutReply:

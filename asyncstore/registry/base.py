@@ -194,7 +194,7 @@ class RegistryBase:
                 return await self.reading(operation)
         if isinstance(result, Exception):
             raise result
-        if descriptor is None and result is not None:
+        if descriptor is None and result:
             # Either they were written this moment, or they are lost.
             return await operation(await self._must_open())
         return result
@@ -205,13 +205,17 @@ class RegistryBase:
             raise no_settings(self._io)
         return opened
 
+    async def open_to_change(self) -> Opened | None:
+        """The registry, or None where there is none; what it is on was tried out once."""
+        if not self._io.capabilities.remote or self._shared.confirmed:
+            return await self.open_to_read()
+        opened, _ = await both(self.open_to_read(), confirm(self._io))
+        self._shared.confirmed = True
+        return opened
+
     async def open_to_write(self) -> Opened:
         """The registry, created with its settings where there is none yet."""
-        if self._io.capabilities.remote and not self._shared.confirmed:
-            opened, _ = await both(self.open_to_read(), confirm(self._io))
-            self._shared.confirmed = True
-        else:
-            opened = await self.open_to_read()
+        opened = await self.open_to_change()
         if opened is not None:
             return opened
         async with self._shared.queue("", self._timeout):

@@ -132,12 +132,13 @@ class ReadableRegistry(RegistryBase, MappingReads):
 
     async def info(self, key: str | None = None, version: str | None = None) -> dict[str, Any]:
         """The registry's settings (no key), or the manifest of one version."""
-        o = await self.open_to_read()
         if key is None:
+            o = await self.open_to_read()
             settings = msgspec.to_builtins(o.descriptor) if o else None
             return {"uri": self.uri, "exists": o is not None, "settings": settings}
         name, text = split_name(key, version)
         found = await self.probe(name, text)
+        o = await self.open_to_read() if found is not None else None
         if o is None or found is None:
             raise not_found(self.uri, name, text)
         manifest = (await fetch_record(o, found, "integrity")).manifest
@@ -149,9 +150,8 @@ class ReadableRegistry(RegistryBase, MappingReads):
     async def list_versions(self, key: str) -> list[str]:
         """The live versions of a name, oldest first; none for a name that is not there."""
         name, _ = split_name(key)
-        o = await self.open_to_read()
-        versions = await listing.versions_of(o, name) if o else []
-        return [format_version(version) for version in versions]
+        versions = await self.reading(lambda o: listing.versions_of(o, name))
+        return [format_version(version) for version in versions or ()]
 
     async def list_objects(self) -> list[str]:
         """All names that have a live version, sorted."""
@@ -159,7 +159,7 @@ class ReadableRegistry(RegistryBase, MappingReads):
 
     async def list_objects_and_versions(self) -> dict[str, list[str]]:
         """All names with their live versions, in one pass over the listing."""
-        o = await self.open_to_read()
+        o = await self.open_to_read()  # not bounded as a whole: there may be any number
         return await listing.names_and_versions(o) if o else {}
 
     async def iter_objects(self, *, prefix: str = "") -> AsyncIterator[str]:
@@ -194,10 +194,11 @@ class ReadableRegistry(RegistryBase, MappingReads):
         """The raw bytes of an object, as an async context manager; see :class:`ObjectReader`."""
         name, text = split_name(key, version)
         check_verify(verify)
+        found = await self._must_find(name, text)
         o = await self.open_to_read()
         if o is None:
             raise not_found(self.uri, name, text)
-        reader = await open_object(o, name, version_to_read(o, name, text), verify)
+        reader = await open_object(o, found, verify)
         try:
             yield reader
         finally:

@@ -128,19 +128,17 @@ class ObjectReader:
         await ended(tasks)
 
 
-async def open_object(
-    o: Opened, name: str, version: Version | None, verify: Verify
-) -> ObjectReader:
-    """A reader on the version, or the newest."""
+async def open_object(o: Opened, found: Found, verify: Verify) -> ObjectReader:
+    """A reader on the version that was found; on the newest one now, where that is gone."""
+    current: Found | None = found
     for _ in range(5):
-        found = await find(o, name, version)
-        if found is None:
-            raise o.not_found(name, version)
+        if current is None:
+            raise o.not_found(found.name, found.version if found.pinned else None)
         try:
-            return ObjectReader(o, found, await fetch_record(o, found, verify), verify)
+            return ObjectReader(o, current, await fetch_record(o, current, verify), verify)
         except Moved:
-            continue
-    raise BackendError(f"{name!r} was overwritten faster than it could be opened")
+            current = await find(o, found.name, found.version if found.pinned else None)
+    raise BackendError(f"{found.name!r} was overwritten faster than it could be opened")
 
 
 class ObjectWriter:

@@ -109,7 +109,7 @@ class WritableRegistry(ReadableRegistry):
             keys = sequence_of_keys(key)
             return await run_batch(keys, lambda at: self.delete(keys[at], version, purge=purge))
         name, text = split_name(key, version)
-        o = await self.open_to_read()
+        o = await self.open_to_change()
         if o is None:
             raise not_found(self.uri, name, text)
         number = version_to_read(o, name, text)
@@ -128,7 +128,7 @@ class WritableRegistry(ReadableRegistry):
 
     async def delete_exactly(self, name: str, version: str, commit: str) -> bool:
         """Delete a version if it still holds this commit; True only if this very call did."""
-        o = await self.open_to_read()
+        o = await self.open_to_change()
         number = version_to_read(o, name, version) if o else None
         if o is None or number is None:
             return False

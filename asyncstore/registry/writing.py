@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -213,17 +214,21 @@ async def _commit_next(
         slot = Slot(newest=o.key(draft.name, newest) if o.creates_next and newest else None)
         while True:
             version = next_version(_newer(newest, refused), o.descriptor.version_digits)
-            settled = await commit_draft(o, draft, version, slot, payload, deadline)
+            look = partial(newest_number, o, draft.name)
+            settled = await commit_draft(o, draft, version, slot, payload, deadline, beside=look)
             if settled.ours:
                 o.shared.note_newest(draft.name, version)
                 return Saved(version)
-            if settled.current is not None:
-                refused = version
             _check_time(deadline, o, draft.name)
-            if slot.newest is None:
+            if isinstance(settled.beside, Exception):
+                raise settled.beside
+            if settled.current is None:  # overtaken
+                newest = await look()
+            else:
+                newest, refused = cast("Version | None", settled.beside), version
                 await backoff(attempt, most=0.05)
                 attempt += 1
-            newest, slot = await newest_number(o, draft.name), Slot()
+            slot = Slot()
 
 
 def _newer(one: Version | None, other: Version | None) -> Version | None:
@@ -308,7 +313,14 @@ async def _empty_trash(o: Opened, name: str, commits: list[str]) -> None:
 
 
 async def commit_draft(
-    o: Opened, draft: Draft, version: Version, slot: Slot, payload: Payload, deadline: float
+    o: Opened,
+    draft: Draft,
+    version: Version,
+    slot: Slot,
+    payload: Payload,
+    deadline: float,
+    *,
+    beside: Callable[[], Coroutine[Any, Any, object]] | None = None,
 ) -> Settled:
     """The commit of a draft, with its payload kept from the moment that it may be referred to."""
     text = format_version(version)
@@ -322,7 +334,7 @@ async def commit_draft(
     try:
         return await settle(
             o.io, key, record, commit=draft.commit, over=slot, deadline=deadline,
-            lost=payload.release,
+            lost=payload.release, beside=beside,
         )  # fmt: skip
     except CommitUnknown as error:
         error.name, error.version = draft.name, text

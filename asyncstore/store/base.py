@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence, ValuesView
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from asyncstore._warnings import level_outside
 from asyncstore.backends.bounded import Slots
 from asyncstore.cache import LocationCache
 from asyncstore.discovery import Answer, DegradedDiscoveryWarning, Discovery, Fetch
@@ -337,7 +337,7 @@ class StoreBase:
             warnings.warn(
                 f"mount {location!r} gave no answer about {what} and was left out: {error}",
                 DegradedDiscoveryWarning,
-                stacklevel=_outside(),
+                stacklevel=level_outside(),
             )
 
     def _refuse(self, verdict: Verdict, name: str, version: str | None) -> NoReturn:
@@ -411,15 +411,6 @@ def _configured(settings: Settings) -> list[StoreMount]:
         )
         for name, mount in settings.mounts.items()
     ]
-
-
-def _outside() -> int:
-    """The stack level of the first caller outside this package, for a warning to point at."""
-    package = __name__.partition(".")[0]
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(package):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _check_limits(concurrency: int, size: int, ttl: float) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from asyncstore.errors import RegistrySettingsConflict
 
@@ -16,8 +18,10 @@ Checksum = Literal["md5", "crc32", "none"]
 MAX_PREFIX: Final = 512
 """Bytes of a mount's prefix, so that every key below it fits into S3's 1,024."""
 
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _IN_URI: Final = ("endpoint_url", "region", "profile", "addressing", "checksum", "anonymous")
 _SECRET: Final = ("access_key_id", "secret_access_key", "session_token")
+_TEXTS: Final = ("endpoint_url", "region", "profile", *_SECRET)
 _SPELLINGS: Final = {
     **{name: name for name in (*_IN_URI, *_SECRET)},
     **{f"aws_{name}": name for name in _SECRET},
@@ -50,6 +54,7 @@ class S3Options:
     session_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, choices in (("addressing", Addressing), ("checksum", Checksum)):
             value = getattr(self, name)
             if value not in get_args(choices):
@@ -62,6 +67,20 @@ class S3Options:
             )
         if self.endpoint_url is not None:
             _check_endpoint(self.endpoint_url)
+
+    def _check_types(self) -> None:
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise RegistrySettingsConflict(f"{name}: expected text, got {type(value).__name__}")
+        if type(self.connections) is not int or self.connections < 1:
+            raise RegistrySettingsConflict("connections: expected a whole number of 1 or more")
+        for name in ("connect_timeout", "read_timeout"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 < value < float("inf"):
+                raise RegistrySettingsConflict(f"{name}={value!r}: expected seconds above 0")
+        if type(self.anonymous) is not bool:
+            raise RegistrySettingsConflict("anonymous: expected True or False")
 
     def shown(self) -> dict[str, str]:
         """What tells one place from another, as it stands in a URI: no credentials."""
@@ -78,9 +97,11 @@ class S3Address:
     options: S3Options
 
     def __post_init__(self) -> None:
-        if not self.bucket or "/" in self.bucket:
+        if not _BUCKET.fullmatch(self.bucket):
+            shown = self.bucket.partition(":")[0][:80]  # what follows may be a secret
             raise RegistrySettingsConflict(
-                f"{self.bucket[:80]!r} is no bucket name: expected s3://bucket/prefix"
+                f"{shown!r}{'...' if shown != self.bucket else ''} is no bucket name, which has up "
+                "to 255 letters, digits, dots, hyphens and underscores: expected s3://bucket/prefix"
             )
         parts = self.prefix.split("/") if self.prefix else []
         if any(part in {"", ".", ".."} for part in parts) or "\0" in self.prefix:
@@ -107,7 +128,9 @@ def parse_address(uri: str, options: Mapping[str, Any]) -> S3Address:
     Raises RegistrySettingsConflict, which shows no credentials, for what is none and for what is
     given twice and differs.
     """
-    parts = urlsplit(uri)
+    if any(ord(char) < 32 for char in uri):
+        raise RegistrySettingsConflict("a URI has no control characters; write them as %0A")
+    parts = _split(uri, "the URI")
     if parts.username is not None or parts.password is not None:
         raise RegistrySettingsConflict(
             "credentials do not belong in a URI, which ends up in logs: use the environment, a "
@@ -173,12 +196,25 @@ def _truth(value: object) -> bool:
 
 
 def _check_endpoint(url: str) -> None:
-    parts = urlsplit(url)
+    parts = _split(url, "endpoint_url")
     if parts.username is not None or parts.password is not None:
         raise RegistrySettingsConflict(
             "credentials do not belong in endpoint_url, which ends up in logs"
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+    extra = parts.query or parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or extra:
+        shown = f"{parts.scheme}://{parts.hostname or ''}"[:100]  # a query may hold a secret
         raise RegistrySettingsConflict(
-            f"endpoint_url={url[:200]!r}: expected http://host:port or https://host:port"
+            f"endpoint_url={shown!r}{'...' if extra else ''}: expected http://host:port or "
+            "https://host:port"
         )
+
+
+def _split(url: str, what: str) -> SplitResult:
+    with suppress(ValueError):  # whose message shows what may be a secret
+        parts = urlsplit(url)
+        _ = parts.port  # may raise as well
+        return parts
+    raise RegistrySettingsConflict(
+        f"{what} is none: expected scheme://host:port/path, with a number for the port"
+    )

@@ -27,6 +27,9 @@ from asyncstore.backends.s3.faults import FOREIGN, code_of, is_absent, mapped, r
 from asyncstore.concurrency import SMALL, maybe_in_worker, together
 from asyncstore.errors import BackendCapabilityError, BackendError
 
+_MAY_BE_STYLE: Final = (PutStatus.REFUSED, PutStatus.UNKNOWN)
+"""What a service may answer to a tag in quotes that it takes without them only."""
+
 _READ: Final = 256 * 1024
 _PAST_ALL: Final = "\U0010ffff"
 _BATCH: Final = 1000
@@ -205,14 +208,18 @@ class S3Backend:
             reply = await self._put(key, data, {"IfMatch": f'"{tag}"'})
             if reply.status is PutStatus.DONE:
                 self._quoted = True
-            if reply.status is not PutStatus.REFUSED or self._quoted:
+            if reply.status not in _MAY_BE_STYLE or self._quoted:
                 return reply
             if not await self._refuses_unquoted():
                 return reply
-        reply = await self._put(key, data, {"IfMatch": tag})
-        if reply.status is PutStatus.DONE:
+        else:
+            reply = PutReply(PutStatus.REFUSED)
+        bare = await self._put(key, data, {"IfMatch": tag})
+        if bare.status is PutStatus.DONE:
             self._quoted = False
-        return reply
+        elif reply.status is PutStatus.UNKNOWN:
+            return reply  # the first may have landed, and then the second is refused
+        return bare
 
     async def _refuses_unquoted(self) -> bool:
         """Whether a stale tag without quotes is refused, and not passed over as malformed."""
@@ -223,8 +230,12 @@ class S3Backend:
     async def _put(self, key: str, data: Buffer, condition: dict[str, str]) -> PutReply:
         what = self._doing("writing", key)
         try:
+            client = await self._client()
+        except BackendError as error:  # nothing was sent
+            return PutReply(PutStatus.FAILED, error=error)
+        try:
             parameters = self._of(key) | await self._body(data) | condition
-            reply = await (await self._client()).put_object(**parameters)
+            reply = await client.put_object(**parameters)
             return PutReply(PutStatus.DONE, _tag(reply))
         except FOREIGN as error:
             return reply_to(error, what)

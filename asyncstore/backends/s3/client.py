@@ -119,6 +119,7 @@ def _prepared(options: S3Options) -> Callable[[], Any]:
     from aiobotocore.config import AioConfig
     from aiobotocore.session import AioSession
     from botocore import UNSIGNED
+    from botocore.exceptions import NoCredentialsError
 
     session = AioSession(profile=options.profile)
     with _LOADING:
@@ -131,9 +132,11 @@ def _prepared(options: S3Options) -> Callable[[], Any]:
     # request's time: times stay the text that they are, and the agent is one constant.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     region = _region(session, options)
-    if options.access_key_id is None and not options.anonymous:
-        # Files again, or the machine's role; the session keeps what it found.
-        asyncio.run(session.get_credentials())
+    searching = options.access_key_id is None and not options.anonymous
+    # Files again, or the machine's role. The session keeps what it found; where it found nothing
+    # it would search again, on the event loop.
+    if searching and asyncio.run(session.get_credentials()) is None:
+        raise NoCredentialsError
     config = AioConfig(
         user_agent=f"asyncstore/{__version__} aiobotocore/{aiobotocore.__version__}",
         max_pool_connections=options.connections,

@@ -10,6 +10,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    EndpointProviderError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -38,6 +39,7 @@ FOREIGN: Final = (
 """Whatever a request may raise. Cancellation is not among them."""
 
 _UNSENT: Final = (
+    EndpointProviderError,
     NoCredentialsError,
     PartialCredentialsError,
     CredentialRetrievalError,
