@@ -13,9 +13,10 @@ import pytest
 from asyncstore import Settings
 from asyncstore.sync import Registry
 from tests.documents import ROOT, Block, blocks
+from tests.servers.process import Server
 
 
-def run(code: str, folder: Path, *arguments: str) -> str:
+def run(code: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
     """Run a program as a reader would, in a process of its own, warnings being errors."""
     script = folder / "program.py"
     script.write_text(code)
@@ -26,7 +27,11 @@ def run(code: str, folder: Path, *arguments: str) -> str:
         text=True,
         timeout=60,
         check=False,
-        env={"PYTHONPATH": str(ROOT), "ASYNCSTORE_STORE_DIR": str(folder / "configured")},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "ASYNCSTORE_STORE_DIR": str(folder / "configured"),
+            **(environment or {}),
+        },
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
@@ -61,6 +66,16 @@ def test_the_readme_names_tests_that_exist() -> None:
     named = re.findall(r"`(tests/\w+\.py)`", (ROOT / "README.md").read_text())
     assert named
     assert all((ROOT / name).is_file() for name in named)
+
+
+def test_the_page_on_s3_runs(tmp_path: Path, counting_server: Server) -> None:
+    [example] = blocks("docs/s3.md", "python")
+    printed = run(example.code, tmp_path, environment={
+        "S3_ENDPOINT": counting_server.url,
+        "AWS_ACCESS_KEY_ID": "reader",
+        "AWS_SECRET_ACCESS_KEY": "reader",
+    }).splitlines()  # fmt: skip
+    assert printed == ["safe: True", "1.0.0", "{'acc': 0.92}", "['model:resnet']"]
 
 
 @pytest.fixture(scope="module")
