@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
+from asyncstore.backends import checking
 from asyncstore.backends.base import Backend
 from asyncstore.backends.local import Durability
+from asyncstore.backends.probing import BackendReport
 from asyncstore.backends.retries import RetryPolicy
 from asyncstore.materializers import Materializer
 from asyncstore.mounts import StoreMount
@@ -24,10 +26,15 @@ from asyncstore.store.base import ListedMounts
 from asyncstore.sync.face import Face, Reader, Writer, blocking, iterating, plain, unwrapped
 from asyncstore.sync.loop import run
 
-__all__ = ["Reader", "Registry", "Store", "Writer"]
+__all__ = ["Reader", "Registry", "Store", "Writer", "check_backend"]
 
 # A face keeps its registry alive, so while one is in here no other object can have its id.
 _faces: WeakValueDictionary[int, Registry] = WeakValueDictionary()
+
+
+def check_backend(target: str | os.PathLike[str] | Backend, **options: Any) -> BackendReport:
+    """The synchronous form of :func:`asyncstore.check_backend`."""
+    return run(lambda: checking.check_backend(target, **options))
 
 
 class Registry(Face[AsyncRegistry]):
