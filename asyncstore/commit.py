@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from asyncstore.backends.base import Backend, CreatesNext, PutReply, PutStatus
+from asyncstore.backends.bounded import BoundedBackend
 from asyncstore.concurrency import as_value, backoff, both, task_of, to_the_end
 from asyncstore.errors import (
     BackendCapabilityError,
@@ -206,8 +207,11 @@ async def read_slot(backend: Backend, key: str) -> Line | None:
 def _unknown(
     backend: Backend, key: str, commit: str, over: Slot, last: BackendError | None
 ) -> CommitUnknown:
+    # Asked later, when the time of the operation is over.
+    later = backend.until(None) if isinstance(backend, BoundedBackend) else backend
+
     async def resolve() -> bool | None:
-        verdict = judge(commit, over.commit, await read_slot(backend, key), in_doubt=True)
+        verdict = judge(commit, over.commit, await read_slot(later, key), in_doubt=True)
         return {Verdict.OURS: True, Verdict.LOST: False}.get(verdict)
 
     return CommitUnknown(

@@ -226,7 +226,7 @@ def signed_out(
 ) -> pytest.MonkeyPatch:
     """A machine without credentials."""
     # A worker looks for them, in an event loop of its own that nobody else waits for.
-    allow(blockbuster, "_prepared")
+    allow(blockbuster, "_open")
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "REGION"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -267,7 +267,6 @@ async def test_credentials_of_a_profile(
 async def test_no_credentials_at_all(
     place: str, signed_out: pytest.MonkeyPatch, blockbuster: BlockBuster, operation: str
 ) -> None:
-    allow(blockbuster, "_make")  # see the test below
     async with AsyncRegistry(place) as registry:
         with pytest.raises(BackendError, match="no credentials were found") as caught:
             await getattr(registry, operation)("x")

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _SLOTS: Final = 64
 
-_SLOWEST: Final = 512 * 1024
+SLOWEST: Final = 512 * 1024
 """Bytes a second below which a transfer counts as hung."""
 
 
@@ -127,8 +127,11 @@ class BoundedBackend:
         view._slots, view._on_send = slots, on_send
         return view
 
-    def until(self, deadline: float) -> BoundedBackend:
-        """The same backend for one operation, which ends by ``deadline`` (of the loop's clock)."""
+    def until(self, deadline: float | None) -> BoundedBackend:
+        """The same backend for one operation, which ends by ``deadline`` (of the loop's clock).
+
+        None takes the deadline away again.
+        """
         view = self._view()
         view._deadline = deadline
         return view
@@ -148,10 +151,17 @@ class BoundedBackend:
         """What the backend keeps."""
         return self.inner.capabilities
 
-    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> Blob | None:
-        """Read; the time allows for ``length``, or for any size where that is None."""
+    async def get(
+        self, key: str, *, start: int = 0, length: int | None = None, likely: int | None = None
+    ) -> Blob | None:
+        """Read; the time allows for ``length``, or for any size where that is None.
+
+        ``likely`` is how many bytes will come in all likelihood, where ``length`` is only a bound:
+        then the time allows for so many.
+        """
+        size = length if likely is None else likely
         return await self._read(
-            "reading", key, length, lambda: self.inner.get(key, start=start, length=length)
+            "reading", key, size, lambda: self.inner.get(key, start=start, length=length)
         )
 
     async def head(self, key: str) -> Entry | None:
@@ -310,13 +320,14 @@ class BoundedBackend:
     ) -> T:
         """A request that does the same when it is made again: if it fails, it may be."""
         give_up = self._deadline or asyncio.get_running_loop().time() + self._patience
+        send = (self if self._deadline or not self._remote else self.until(give_up))._send
         self._budget.pay()
         attempt = 1
         while True:
             try:
                 if hedged is None:
-                    return await self._send(doing, what, size, request)
-                return await hedged(lambda: self._send(doing, what, size, request))
+                    return await send(doing, what, size, request)
+                return await hedged(lambda: send(doing, what, size, request))
             except BackendError as error:
                 delay = self._retries.delay(attempt)
                 late = asyncio.get_running_loop().time() + delay >= give_up
@@ -357,7 +368,7 @@ class BoundedBackend:
         small = self._timeout
         if self._deadline is not None:
             small = min(small, self._deadline - asyncio.get_running_loop().time())
-        return max(0.0, small) + size / _SLOWEST
+        return max(0.0, small) + size / SLOWEST
 
 
 def _late_reply(error: BackendTimeout) -> PutReply:

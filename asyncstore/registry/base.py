@@ -160,7 +160,8 @@ class RegistryBase:
         descriptor = self._shared.descriptor
         if descriptor is None:
             # No lock: one caller's hung request must not hold up the others.
-            descriptor = await open_existing(self._io, self._wanted, create=self._create)
+            io = self._io.until(asyncio.get_running_loop().time() + self._timeout)
+            descriptor = await open_existing(io, self._wanted, create=self._create)
             self._shared.descriptor = self._shared.descriptor or descriptor
         if descriptor is None:
             return None

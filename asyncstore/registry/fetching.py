@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from asyncstore.backends.bounded import SLOWEST
 from asyncstore.concurrency import (
     SMALL,
     in_order,
@@ -43,30 +44,33 @@ class Fetched(msgspec.Struct, frozen=True):
     files: dict[str, bytes]
 
 
-async def fetch(o: Opened, found: Found, verify: Verify) -> Fetched:
+async def fetch(o: Opened, found: Found, verify: Verify, *, deadline: float) -> Fetched:
     """Fetch the record and all files of what was found.
 
-    A version that is overwritten meanwhile is read again from its new record, at most 4 times;
-    one that is deleted meanwhile is not found. Bytes of two commits are never mixed.
+    ``deadline`` is for small objects; large payload has the time that its size takes on top. A
+    version that is overwritten meanwhile is read again from its new record, at most 4 times; one
+    that is deleted meanwhile is not found. Bytes of two commits are never mixed.
     """
     current: Found | None = found
     for _ in range(_MOST_RESTARTS + 1):
         if current is None:
             raise o.not_found(found.name, found.version if found.pinned else None)
         try:
-            return await _fetch_once(o, current, verify)
+            return await _fetch_once(o, current, verify, deadline)
         except Moved:
-            current = await find(o, found.name, found.version if found.pinned else None)
+            version = found.version if found.pinned else None
+            current = await find(o.until(deadline), found.name, version)
     raise BackendTimeout(
         f"{found.name!r} was overwritten {_MOST_RESTARTS + 1} times while it was being read"
     )
 
 
-async def _fetch_once(o: Opened, found: Found, verify: Verify) -> Fetched:
-    record = await fetch_record(o, found, verify)
+async def _fetch_once(o: Opened, found: Found, verify: Verify, deadline: float) -> Fetched:
+    record = found.record or await fetch_record(o.until(deadline), found, verify)
     manifest = record.manifest
     if manifest is None:
         raise Moved
+    o = o.until(deadline + manifest.size / SLOWEST)
     files = {
         entry.p: _inline_file(found, record, entry, verify)
         for entry in manifest.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -100,12 +101,14 @@ class ReadableRegistry(RegistryBase, MappingReads):
         """Whether a version is here, in the fewest round trips; None is a definite "no"."""
         return await self.reading(lambda o: _look(o, name, version))
 
-    async def fetch_found(self, found: Found, verify: Verify) -> Fetched:
+    async def fetch_found(
+        self, found: Found, verify: Verify, *, deadline: float | None = None
+    ) -> Fetched:
         """All that is stored of what a probe found, verified but not yet decoded."""
         o = await self.open_to_read()
         if o is None:
             raise not_found(self.uri, found.name, None)
-        return await fetch(o, found, verify)
+        return await fetch(o, found, verify, deadline=deadline or o.deadline())
 
     async def fetch(
         self,
@@ -119,10 +122,11 @@ class ReadableRegistry(RegistryBase, MappingReads):
         name, text = split_name(key, version)
         check_verify(verify)
         check_output_dir(output_dir)
+        deadline = asyncio.get_running_loop().time() + self._timeout
         found = await self.probe(name, text)
         if found is None:
             raise not_found(self.uri, name, text)
-        return await self.fetch_found(found, verify)
+        return await self.fetch_found(found, verify, deadline=deadline)
 
     # -- asking ------------------------------------------------------------------------------
 

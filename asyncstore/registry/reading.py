@@ -23,6 +23,7 @@ from asyncstore.versions import Version, first_version, format_version, version_
 Verify = Literal["none", "integrity", "full"]
 
 _FIRST_PAGE: Final = 8
+_LIKELY_HEADER: Final = 64 * 1024
 _FULL_PAGE: Final = 1000
 
 
@@ -55,7 +56,8 @@ async def find(o: Opened, name: str, version: Version | None) -> Found | None:
 async def read_current(o: Opened, name: str, version: Version) -> tuple[Record, str] | None:
     """The record of a version, dead or alive, with its tag; None where there never was one."""
     key = o.key(name, version)
-    blob = await o.io.get(key, length=MAX_RECORD + 1)
+    likely = o.descriptor.inline_max + _LIKELY_HEADER
+    blob = await o.io.get(key, length=MAX_RECORD + 1, likely=likely)
     if blob is None:
         return None
     return await parse(o, key, name, version, blob.data, blob.tag), blob.tag
@@ -179,7 +181,8 @@ async def fetch_record(o: Opened, found: Found, verify: Verify) -> Record:
     kept = o.shared.records.get(key) if verify != "full" else None
     if kept is not None and tag is not None and kept.tag == tag:
         return kept.record
-    blob = await o.io.get(key, length=MAX_RECORD + 1)
+    likely = found.entry.size if found.entry else o.descriptor.inline_max + _LIKELY_HEADER
+    blob = await o.io.get(key, length=MAX_RECORD + 1, likely=likely)
     if blob is None:
         raise Moved
     return await parse(o, key, found.name, found.version, blob.data, blob.tag)

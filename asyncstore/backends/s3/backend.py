@@ -23,7 +23,7 @@ from asyncstore.backends.multipart import put_in_parts
 from asyncstore.backends.probing import PROBE
 from asyncstore.backends.s3.address import S3Address, S3Options, parse_address
 from asyncstore.backends.s3.client import Lease, S3Client, lease
-from asyncstore.backends.s3.faults import FOREIGN, code_of, is_absent, mapped, reply_to, status_of
+from asyncstore.backends.s3.faults import code_of, is_absent, mapped, reply_to, status_of
 from asyncstore.concurrency import SMALL, maybe_in_worker, together
 from asyncstore.errors import BackendCapabilityError, BackendError
 
@@ -99,7 +99,7 @@ class S3Backend:
                     expected = min(expected, length)
                 data = await _read(body, expected)
             return Blob(data, size, _tag(reply))
-        except FOREIGN as error:
+        except Exception as error:
             if is_absent(error):
                 return None
             if code_of(error) == "InvalidRange" or status_of(error) == 416:
@@ -117,7 +117,7 @@ class S3Backend:
         try:
             reply = await client.head_object(**self._of(key))
             return Entry(key, int(reply["ContentLength"]), _tag(reply))
-        except FOREIGN as error:
+        except Exception as error:
             if status_of(error) != 404:
                 raise mapped(error, self._doing("asking for", key)) from error
         # The answer to HEAD has no body, so a missing bucket looks like a missing object.
@@ -125,7 +125,7 @@ class S3Backend:
             reply = await client.get_object(**self._of(key))
             async with reply["Body"]:
                 return Entry(key, int(reply["ContentLength"]), _tag(reply))
-        except FOREIGN as error:
+        except Exception as error:
             if is_absent(error):
                 return None
             raise mapped(error, self._doing("asking for", key)) from error
@@ -168,7 +168,7 @@ class S3Backend:
             )
             prefixes = tuple(found["Prefix"][cut:] for found in reply.get("CommonPrefixes", ()))
             token = reply.get("NextContinuationToken")
-        except FOREIGN as error:
+        except Exception as error:
             raise mapped(error, what) from error
         for shown in ([entry.key for entry in entries], list(prefixes)):
             if shown != sorted(shown) or not all(name.startswith(prefix) for name in shown):
@@ -237,7 +237,7 @@ class S3Backend:
             parameters = self._of(key) | await self._body(data) | condition
             reply = await client.put_object(**parameters)
             return PutReply(PutStatus.DONE, _tag(reply))
-        except FOREIGN as error:
+        except Exception as error:
             return reply_to(error, what)
 
     async def _body(self, data: Buffer) -> dict[str, Any]:
@@ -264,7 +264,7 @@ class S3Backend:
     async def _delete(self, key: str) -> None:
         try:
             await (await self._client()).delete_object(**self._of(key))
-        except FOREIGN as error:
+        except Exception as error:
             if not is_absent(error):
                 raise mapped(error, self._doing("removing", key)) from error
 
@@ -276,7 +276,7 @@ class S3Backend:
                 **self._bucket(), Delete={"Objects": objects, "Quiet": True}
             )
             left = [error for error in reply.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
-        except FOREIGN as error:
+        except Exception as error:
             raise mapped(error, what) from error
         if left:
             raise BackendError(f"{what}: {len(left)} were not, the first: {left[0].get('Code')}")
@@ -288,7 +288,7 @@ class S3Backend:
         try:
             reply = await (await self._client()).create_multipart_upload(**self._of(key))
             return str(reply["UploadId"])
-        except FOREIGN as error:
+        except Exception as error:
             raise mapped(error, self._doing("starting to write", key)) from error
 
     async def put_part(self, key: str, upload: str, number: int, data: Buffer) -> str:
@@ -299,7 +299,7 @@ class S3Backend:
                 **self._of(key), UploadId=upload, PartNumber=number, **await self._body(data)
             )
             return str(reply["ETag"])
-        except FOREIGN as error:
+        except Exception as error:
             raise mapped(error, what) from error
 
     async def finish_parts(self, key: str, upload: str, tags: Sequence[str], size: int) -> None:
@@ -310,7 +310,7 @@ class S3Backend:
                 **self._of(key), UploadId=upload, MultipartUpload={"Parts": parts}
             )
             _tag(reply)
-        except FOREIGN as error:
+        except Exception as error:
             if code_of(error) == "NoSuchUpload":  # finished already, and the answer was lost?
                 entry = await self.head(key)
                 if entry is not None and entry.size == size:
@@ -321,7 +321,7 @@ class S3Backend:
         """Drop an upload and its parts."""
         try:
             await (await self._client()).abort_multipart_upload(**self._of(key), UploadId=upload)
-        except FOREIGN as error:
+        except Exception as error:
             if not is_absent(error):
                 raise mapped(error, self._doing("no longer writing", key)) from error
 
@@ -341,7 +341,7 @@ class S3Backend:
             return held.client
         try:
             held = await lease(self._address.options)
-        except FOREIGN as error:
+        except Exception as error:
             raise mapped(error, f"{self.uri}: opening it") from error
         if self._lease is not None and self._lease.is_valid:  # another call was quicker
             await held.release()

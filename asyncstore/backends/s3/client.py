@@ -6,13 +6,15 @@ aiobotocore is imported here and only when a client is first made.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from asyncstore._version import __version__
 from asyncstore.backends.s3.address import S3Options
@@ -106,15 +108,29 @@ _LOADED: Final[dict[str, Any]] = {}
 
 
 async def _make(options: S3Options) -> _Shared:
-    # Importing the library and loading its description of S3 takes some 300 ms, in a worker;
-    # what is left to do on the loop takes less than 10.
-    create = await in_worker(_prepared, options)
-    context = create()
-    return _Shared(context, await context.__aenter__())
+    # Importing the library, loading its description of S3 and making a client take some 300 ms.
+    context, client = await in_worker(_opened, options)
+    return _Shared(context, client)
 
 
-def _prepared(options: S3Options) -> Callable[[], Any]:
-    """What makes the client, with everything slow that it needs loaded already."""
+def _opened(options: S3Options) -> tuple[Any, S3Client]:
+    """An open client, made in a worker thread.
+
+    Nothing of it belongs to an event loop yet: it makes its connections at its first request.
+    With credentials at hand nothing is waited for, and no event loop is needed.
+    """
+    work = _open(options)
+    with suppress(RuntimeError):  # one is needed after all
+        try:
+            work.send(None)
+        except StopIteration as done:
+            made: tuple[Any, S3Client] = done.value
+            return made
+    work.close()
+    return asyncio.run(_open(options))
+
+
+async def _open(options: S3Options) -> tuple[Any, S3Client]:
     import aiobotocore
     from aiobotocore.config import AioConfig
     from aiobotocore.session import AioSession
@@ -123,19 +139,18 @@ def _prepared(options: S3Options) -> Callable[[], Any]:
 
     session = AioSession(profile=options.profile)
     with _LOADING:
-        if "loader" in _LOADED:
-            session.register_component("data_loader", _LOADED["loader"])
-        else:
-            session.warm_up_loader_caches("s3")
-            _LOADED["loader"] = session.get_component("data_loader")
+        if "loader" not in _LOADED:
+            loader = session.get_component("data_loader")
+            loader.file_loader = _quick_loader()
+            _LOADED["loader"] = loader
+    session.register_component("data_loader", _LOADED["loader"])
     # What nobody reads of every reply, and what is told of every request, costs a tenth of a
     # request's time: times stay the text that they are, and the agent is one constant.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-    region = _region(session, options)
     searching = options.access_key_id is None and not options.anonymous
-    # Files again, or the machine's role. The session keeps what it found; where it found nothing
-    # it would search again, on the event loop.
-    if searching and asyncio.run(session.get_credentials()) is None:
+    # In the environment, in files, or by the machine's role. The session keeps what it found;
+    # where it found nothing, it would search again with the first request.
+    if searching and await session.get_credentials() is None:
         raise NoCredentialsError
     config = AioConfig(
         user_agent=f"asyncstore/{__version__} aiobotocore/{aiobotocore.__version__}",
@@ -154,16 +169,35 @@ def _prepared(options: S3Options) -> Callable[[], Any]:
         response_checksum_validation="when_required",
         signature_version=UNSIGNED if options.anonymous else None,
     )
-    return partial(
-        session.create_client,
+    context: Any = session.create_client(
         "s3",
-        region_name=region,
+        region_name=_region(session, options),
         endpoint_url=options.endpoint_url,
         aws_access_key_id=options.access_key_id,
         aws_secret_access_key=options.secret_access_key,
         aws_session_token=options.session_token,
         config=config,
     )
+    return context, await context.__aenter__()
+
+
+def _quick_loader() -> Any:
+    """What reads botocore's descriptions of services: megabytes of JSON.
+
+    Its own takes up to 25 ms for one file without letting go of the interpreter lock, which holds
+    up the event loop from whatever thread.
+    """
+    from botocore.loaders import JSONFileLoader
+
+    class QuickLoader(JSONFileLoader):  # type: ignore[misc]  # it has no types
+        def load_file(self, file_path: str) -> Any:
+            for path, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
+                if os.path.isfile(path):
+                    with opened(path, "rb") as file:
+                        return msgspec.json.decode(file.read())
+            return None
+
+    return QuickLoader()
 
 
 def _addressing(options: S3Options) -> str:
@@ -173,9 +207,6 @@ def _addressing(options: S3Options) -> str:
 
 
 def _region(session: Any, options: S3Options) -> str | None:
-    """The region; engines of one's own do not care which, but signing needs one.
-
-    Reads the configuration files, which the session then knows.
-    """
+    """The region; engines of one's own do not care which, but signing needs one."""
     found = session.get_config_variable("region")
     return options.region or found or ("us-east-1" if options.endpoint_url is not None else None)

@@ -5,48 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import aiohttp
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    EndpointProviderError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from botocore.parsers import ResponseParserError
-
 from asyncstore.backends.base import PutReply, PutStatus
 from asyncstore.errors import BackendCapabilityError, BackendError, BackendTimeout
 
-FOREIGN: Final = (
-    BotoCoreError,
-    ClientError,
-    ResponseParserError,
-    aiohttp.ClientError,
-    TimeoutError,
-    OSError,
-    # Something between us and the service may answer anything; what the client library makes of
-    # bytes that are no reply of S3 is not always one of its own errors.
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
-"""Whatever a request may raise. Cancellation is not among them."""
+_UNSENT: Final = {
+    "CredentialRetrievalError",
+    "EndpointProviderError",
+    "NoCredentialsError",
+    "NoRegionError",
+    "ParamValidationError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+}
+"""Classes of botocore, raised before anything leaves the machine, and again on every try.
 
-_UNSENT: Final = (
-    EndpointProviderError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    CredentialRetrievalError,
-    ParamValidationError,
-    ProfileNotFound,
-)
-"""Raised before anything leaves the machine, and again on every try."""
+By name, because importing the client library takes some 200 ms, and this module is imported when
+a registry is constructed, perhaps on an event loop.
+"""
 
 _DEFINITE_400: Final = {
     "AuthorizationHeaderMalformed",
@@ -72,17 +47,18 @@ _NO_BUCKET: Final = "NoSuchBucket"
 
 def status_of(error: BaseException) -> int:
     """The HTTP status that S3 answered; 0 where there was no answer."""
-    if not isinstance(error, ClientError):
-        return 0
-    metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
-    return int(metadata.get("HTTPStatusCode", 0))
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code_of(error: BaseException) -> str:
     """The error code of S3's answer, such as ``NoSuchKey``; empty where there is none."""
-    if not isinstance(error, ClientError):
-        return ""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def _response(error: BaseException) -> Mapping[str, Any]:
+    """What botocore's ClientError carries; nothing for any other error."""
+    response = getattr(error, "response", None)
+    return response if isinstance(response, dict) else {}
 
 
 def is_absent(error: BaseException) -> bool:
@@ -98,12 +74,12 @@ def mapped(error: BaseException, what: str) -> BackendError:
     if isinstance(error, BackendError):
         return error
     status, code = status_of(error), code_of(error)
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+    if _is_a(error, {"NoCredentialsError", "PartialCredentialsError"}):
         return BackendError(
             f"{what}: no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "name a profile, or pass access_key_id=... and secret_access_key=..."
         )
-    if isinstance(error, _UNSENT):
+    if _is_a(error, _UNSENT):
         return BackendError(f"{what}: {error}")
     if status == 501 or code == "NotImplemented":
         return BackendCapabilityError(f"{what}: the service does not implement it ({code})")
@@ -114,8 +90,6 @@ def mapped(error: BaseException, what: str) -> BackendError:
         )
     if _is_timeout(error):
         return BackendTimeout(f"{what}: no answer in time ({type(error).__name__})", transient=True)
-    if isinstance(error, BotoConnectionError):
-        return BackendError(f"{what}: {error}", transient=True)
     return BackendError(f"{what}: {type(error).__name__}: {error}", transient=True)
 
 
@@ -124,10 +98,12 @@ def _explained(status: int, code: str, error: BaseException) -> str:
         return "there is no such bucket; create it first, and check the endpoint and the region"
     if status == 403:
         return f"access was denied (403 {code}): check the credentials and their permissions"
-    message = ""
-    if isinstance(error, ClientError):
-        message = str(error.response.get("Error", {}).get("Message", ""))[:200]
+    message = str(_response(error).get("Error", {}).get("Message", ""))[:200]
     return f"the service answered {status} {code} {message}".rstrip()
+
+
+def _is_a(error: BaseException, names: set[str]) -> bool:
+    return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -141,6 +117,6 @@ def reply_to(error: BaseException, what: str) -> PutReply:
     if status == 412 or is_absent(error):
         return PutReply(PutStatus.REFUSED, error=ours)
     definite = status in _DEFINITE or (status == 400 and code in _DEFINITE_400)
-    if definite or isinstance(error, _UNSENT):
+    if definite or _is_a(error, _UNSENT):
         return PutReply(PutStatus.FAILED, error=ours)
     return PutReply(PutStatus.UNKNOWN, error=ours)
