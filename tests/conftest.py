@@ -27,7 +27,21 @@ _BELOW = {"test_local_backend", "test_local_places", "test_sync"}
 """Modules that call on purpose what blocks, from a test that runs a loop as well."""
 
 
+_MEASURE = {
+    "test_discovery_speed", "test_kill", "test_processes", "test_s3_clients", "test_s3_faults",
+    "test_stalls",
+}  # fmt: skip
+"""Modules that measure time or need every core: nothing else runs beside them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in _MEASURE:
+            item.add_marker("alone")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: the test measures time, and runs by itself")
     config.addinivalue_line(
         "markers", "leaves_staging: the test kills writers, which cannot clean up behind them"
     )

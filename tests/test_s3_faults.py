@@ -308,7 +308,7 @@ async def test_a_read_that_hangs_ends_in_its_time(
     took = [read.result() for read in reads]
     assert proxy.faults.applied[Fault.HANG]
     print(f"hanging {part or 'altogether'}: at most {max(took):.2f} s")
-    assert max(took) < 2.4
+    assert max(took) < (2.8 if part == "/d/" else 2.4)  # payload: by its size, each time
 
 
 WRITES: dict[str, Callable[[AsyncRegistry], Awaitable[Any]]] = {

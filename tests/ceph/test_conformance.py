@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import Any
 
 import pytest
 
-from asyncstore.backends.base import Backend, PutStatus
+from asyncstore.backends.base import Backend
 from asyncstore.backends.bounded import BoundedBackend, Slots
 from asyncstore.backends.s3 import S3Backend
 from asyncstore.testing import BackendConformance
@@ -53,28 +52,6 @@ class TestCeph(BackendConformance):
         if first not in backend.uri:
             first, other = other, first
         return self.on(backend.uri.replace(first, other))
-
-    def test_no_increment_is_lost(self) -> None:
-        """The loser of a race gets a 500 from Ceph, which tells nothing, so it has to look."""
-        self.run(self._increment)
-
-    async def _increment(self, backend: Backend) -> None:
-        await backend.put("c/n/a", b"start")
-
-        async def increment(name: bytes) -> None:
-            while name not in (blob := await self.found(backend)).data.split():
-                reply = await backend.put_if("c/n/a", blob.data + b" " + name, tag=blob.tag)
-                assert reply.status in (PutStatus.DONE, PutStatus.REFUSED, PutStatus.UNKNOWN)
-
-        names = [b"%d" % name for name in range(8)]
-        await asyncio.gather(*map(increment, names))
-        words = (await self.found(backend)).data.split()
-        assert sorted(words) == sorted([b"start", *names])
-
-    async def found(self, backend: Backend) -> Any:
-        blob = await backend.get("c/n/a")
-        assert blob is not None
-        return blob
 
 
 class TestCrc(TestCeph):
