@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from asyncstore.materializers.base import Encoded, Materializer, Materializers
+from asyncstore.materializers.base import (
+    Advises,
+    DecodesSlowly,
+    Encoded,
+    Materializer,
+    Materializers,
+    TakesContainers,
+)
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
 from asyncstore.materializers.typed import DataclassMaterializer, EnumMaterializer
 
 __all__ = [
+    "Advises",
     "BytesMaterializer",
     "DataclassMaterializer",
+    "DecodesSlowly",
     "Encoded",
     "EnumMaterializer",
     "JsonMaterializer",
@@ -17,15 +26,16 @@ __all__ = [
     "Materializers",
     "PickleMaterializer",
     "StrMaterializer",
+    "TakesContainers",
     "default_materializers",
 ]
 
 
 def default_materializers(*, allow_pickle: bool = False) -> Materializers:
-    """A table with all that need no further library: JSON-like values, text, bytes, and so on.
+    """A table with all that asyncstore has. Making it imports none of the libraries they are for.
 
-    Pickle is in it, behind the gate that only ``allow_pickle=True`` opens, and takes only what
-    nothing else does.
+    Pickle and cloudpickle are in it, behind the gate that only ``allow_pickle=True`` opens. Pickle
+    takes only what nothing else does, cloudpickle only what it is asked for.
     """
     return Materializers(
         [

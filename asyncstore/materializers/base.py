@@ -3,6 +3,9 @@
 A materializer is found by a registered *id*, never by a module path: loading an object imports
 nothing that its stored metadata names. Encoding and decoding are plain functions without I/O; the
 registry runs them in a worker thread when the object is large.
+
+A materializer may have more than :class:`Materializer` asks for: see :class:`TakesContainers`,
+:class:`Advises` and :class:`DecodesSlowly`.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
+from asyncstore.digests import Buffer
 from asyncstore.errors import MaterializationError
 
 PICKLES: Final = frozenset({"pickle", "cloudpickle", "dill", "joblib"})
@@ -22,9 +26,13 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An object as files: relative path -> bytes, with the parameters that decoding needs."""
+    """An object as files: relative path -> bytes, with the parameters that decoding needs.
 
-    files: Mapping[str, bytes]
+    What encoding answers must not change any more: an array that the caller goes on writing to
+    while it is hashed and sent has to be copied. Decoding is given ``bytes``.
+    """
+
+    files: Mapping[str, Buffer]
     params: Params = field(default_factory=dict[str, Any])
 
 
@@ -71,6 +79,42 @@ class Materializer(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesContainers(Protocol):
+    """What a materializer may have besides: a look into containers, whose type tells too little.
+
+    A plain dictionary of arrays, say, is a ``dict`` like any other. Where ``takes`` says yes, the
+    materializer is chosen before the one for the container's type.
+    """
+
+    @property
+    def containers(self) -> tuple[type, ...]:
+        """The exact types of the containers that it looks into."""
+        ...
+
+    def takes(self, obj: Any) -> bool:
+        """Whether it is for this container. Must be quick: a look at its first item."""
+        ...
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """What a materializer may have besides: advice on types near to its own that it refuses."""
+
+    def advice(self, kind: type) -> str | None:
+        """What to do with an object of this type, which nothing takes; None if that is unknown."""
+        ...
+
+
+@runtime_checkable
+class DecodesSlowly(Protocol):
+    """What a materializer may have besides: decoding that is slow whatever the bytes' number."""
+
+    def is_slow(self, encoded: Encoded) -> bool:
+        """Whether decoding would hold up the event loop although there are few bytes."""
+        ...
+
+
 class Materializers:
     """An immutable table of materializers by id. Later ones win over earlier ones.
 
@@ -79,9 +123,14 @@ class Materializers:
     """
 
     def __init__(
-        self, materializers: Iterable[Materializer] = (), *, allow_pickle: bool = False
+        self,
+        materializers: Iterable[Materializer] = (),
+        *,
+        allow_pickle: bool = False,
+        problems: Iterable[str] = (),
     ) -> None:
         self._allow_pickle = allow_pickle
+        self._problems = tuple(problems)
         self._by_id: dict[str, Materializer] = {}
         for materializer in materializers:
             if not isinstance(materializer, Materializer):
@@ -91,13 +140,36 @@ class Materializers:
                 )
             self._by_id.pop(materializer.id, None)
             self._by_id[materializer.id] = materializer
+        self._latest_first = [one for one in reversed(self) if self._is_allowed(one)]
+        self._inside: list[tuple[TakesContainers, Materializer]] = [
+            (one, one) for one in self._latest_first if isinstance(one, TakesContainers)
+        ]
+
+    def __reversed__(self) -> Iterator[Materializer]:
+        return reversed(self._by_id.values())
 
     def __iter__(self) -> Iterator[Materializer]:
         return iter(self._by_id.values())
 
     def extended(self, materializers: Iterable[Materializer]) -> Materializers:
         """A table with these added; a known id is replaced."""
-        return Materializers([*self, *materializers], allow_pickle=self._allow_pickle)
+        return Materializers(
+            [*self, *materializers], allow_pickle=self._allow_pickle, problems=self._problems
+        )
+
+    def preceded(
+        self, materializers: Iterable[Materializer], problems: Iterable[str]
+    ) -> Materializers:
+        """A table with these where they lose to all others, and no known id is replaced.
+
+        ``problems`` go into the message when nothing is found.
+        """
+        added = [one for one in materializers if one.id not in self._by_id]
+        return Materializers(
+            [*added, *self],
+            allow_pickle=self._allow_pickle,
+            problems=[*self._problems, *problems],
+        )
 
     def by_id(self, id: str) -> Materializer:
         """The materializer of a stored id, or a MaterializationError that says what to do."""
@@ -112,7 +184,7 @@ class Materializers:
             raise MaterializationError(
                 f"no materializer with the id {id!r} is registered (registered: "
                 f"{', '.join(sorted(self._by_id))}); open the registry with materializers=[...] "
-                "holding one that has this id"
+                f"holding one that has this id{self._said_problems()}"
             ) from None
 
     def for_object(self, obj: Any, chosen: str | Materializer | None = None) -> Materializer:
@@ -129,18 +201,23 @@ class Materializers:
             self.by_id(chosen.id)  # what is saved must be loadable by this registry
             return chosen
         kind = cast("type[object]", type(obj))
-        latest_first = [one for one in reversed(self._by_id.values()) if self._is_allowed(one)]
-        for materializer in latest_first:
+        for looking, materializer in self._inside:
+            if kind in looking.containers and looking.takes(obj):
+                return materializer
+        for materializer in self._latest_first:
             if kind in materializer.types:
                 return materializer
         for base in kind.__mro__[1:]:
-            for materializer in latest_first:
+            for materializer in self._latest_first:
                 if base in materializer.types and materializer.accepts(kind):
                     return materializer
-        for materializer in latest_first:
+        for materializer in self._latest_first:
             if materializer.accepts(kind):
                 return materializer
-        raise MaterializationError(_unknown(kind, latest_first))
+        raise MaterializationError(_unknown(kind, self._latest_first) + self._said_problems())
+
+    def _said_problems(self) -> str:
+        return "".join(f"; note that {problem}" for problem in self._problems)
 
     def _is_allowed(self, materializer: Materializer) -> bool:
         return self._allow_pickle or materializer.id not in PICKLES
@@ -148,6 +225,10 @@ class Materializers:
 
 def _unknown(kind: type, materializers: Iterable[Materializer]) -> str:
     what = f"no materializer for {kind.__module__}.{kind.__qualname__}"
+    for materializer in materializers:
+        advice = materializer.advice(kind) if isinstance(materializer, Advises) else None
+        if advice is not None:
+            return f"{what}: {advice}"
     taken = {known for materializer in materializers for known in materializer.types}
     near = next((base for base in kind.__mro__[1:-1] if base in taken), None)
     hint = f"convert it to {near.__name__} first, " if near is not None else ""

@@ -96,7 +96,7 @@ def only_file(encoded: Encoded, path: str) -> bytes:
     if set(encoded.files) != {path}:
         found = ", ".join(ascii(name) for name in sorted(encoded.files)[:5]) or "none"
         raise MaterializationError(f"expected the one file {path!r}, found {found}")
-    return encoded.files[path]
+    return bytes(encoded.files[path])  # what was loaded is bytes already, and not copied
 
 
 def checked(obj: object, as_type: object) -> object:

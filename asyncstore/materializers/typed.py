@@ -7,7 +7,7 @@ that its type hints reach.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, EnumMeta, Flag
 from typing import Any, cast
 
@@ -23,11 +23,15 @@ class DataclassMaterializer:
     """Dataclasses whose fields hold JSON-like values, enums and dataclasses that its hints reach.
 
     All fields come back, without ``__init__`` or ``__post_init__`` being run. Their values are what
-    was stored and not compared with the type hints.
+    was stored and not compared with the type hints. ``known`` are classes that are found without
+    ``as_type``.
     """
 
     id = "dataclass"
     types: tuple[type, ...] = ()
+
+    def __init__(self, known: Iterable[type] = ()) -> None:
+        self._known = tuple(known)
 
     def accepts(self, kind: type) -> bool:
         """Every dataclass that is no enum."""
@@ -49,18 +53,24 @@ class DataclassMaterializer:
         return Encoded({"data.json": encode_value(fields, nested=nested)}, _params(kind))
 
     def decode(self, encoded: Encoded, as_type: type | None) -> Any:
-        """Needs ``as_type``: the class, or another dataclass that has the stored fields."""
-        kind = _required(as_type, encoded.params, is_dataclass_type, "dataclass")
+        """Needs ``as_type`` or a known class: it, or another that has the stored fields."""
+        kind = class_to_load(as_type, encoded.params, is_dataclass_type, "dataclass", self._known)
         nested = _TypedValues(kind)
         fields = decode_value(only_file(encoded, "data.json"), nested=nested)
         return _rebuilt(kind, fields)
 
 
 class EnumMaterializer:
-    """Members of enums by name, combined flags by value."""
+    """Members of enums by name, combined flags by value.
+
+    ``known`` are enums that are found without ``as_type``.
+    """
 
     id = "enum"
     types: tuple[type, ...] = (Enum,)
+
+    def __init__(self, known: Iterable[type] = ()) -> None:
+        self._known = tuple(known)
 
     def accepts(self, kind: type) -> bool:
         """Every enum, those with a value type as well."""
@@ -78,8 +88,8 @@ class EnumMaterializer:
         return Encoded({"data.json": encode_value(_member_key(obj))}, _params(kind))
 
     def decode(self, encoded: Encoded, as_type: type | None) -> Any:
-        """Needs ``as_type``: the enum."""
-        kind = _required(as_type, encoded.params, lambda kind: isinstance(kind, EnumMeta), "enum")
+        """Needs ``as_type`` or a known class: the enum."""
+        kind = class_to_load(as_type, encoded.params, self.accepts, "enum", self._known)
         return _member(kind, decode_value(only_file(encoded, "data.json")))
 
 
@@ -124,10 +134,23 @@ def _params(kind: type) -> Params:
     return {"class": type_name(kind)}
 
 
-def _required(as_type: object, params: Params, fits: Callable[[type], bool], what: str) -> type:
-    """The class to load as, or the advice to name it."""
+def class_to_load(
+    as_type: object,
+    params: Params,
+    fits: Callable[[type], bool],
+    what: str,
+    known: Iterable[type] = (),
+) -> type:
+    """The class to load as, or the advice to name it.
+
+    It is ``as_type``, or without it the one of ``known`` that has the stored name.
+    """
     if isinstance(as_type, type) and fits(as_type):
         return as_type
+    if as_type is None:
+        named = {kind for kind in known if fits(kind) and type_name(kind) == params.get("class")}
+        if len(named) == 1:
+            return named.pop()
     name = ascii(str(params.get("class")))[1:-1][:200]
     given = "" if as_type is None else f", and {as_type!r} is no {what}"
     raise MaterializationError(

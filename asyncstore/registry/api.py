@@ -35,7 +35,8 @@ class AsyncRegistry(WritableRegistry):
     save; left None they come from there, and a value that contradicts what is stored raises
     RegistrySettingsConflict on first use. With ``create=False`` a missing registry is a
     BackendError. ``durability="fast"`` skips fsync: recent objects may not survive a power
-    failure. ``materializers`` are added to the default ones.
+    failure. ``materializers`` are added to the default ones; with ``entry_points`` so are those of
+    other installed packages, which are imported when a registry is first used.
 
     ``operation_timeout`` bounds an operation and ``request_timeout`` each attempt at a request,
     in seconds and without the time that large payloads take to travel; ``retries`` says how

@@ -18,7 +18,7 @@ from asyncstore.backends.probing import confirm
 from asyncstore.backends.retries import RetryPolicy
 from asyncstore.backends.single_writer import SingleWriterBackend
 from asyncstore.backends.uri import open_backend
-from asyncstore.concurrency import SMALL, as_value, both, maybe_in_worker
+from asyncstore.concurrency import as_value, both
 from asyncstore.descriptor import Descriptor, Wanted
 from asyncstore.errors import (
     IntegrityError,
@@ -26,8 +26,9 @@ from asyncstore.errors import (
     RegistrySettingsConflict,
     StoreKeyFormatError,
 )
-from asyncstore.materializers import Encoded, Materializer, default_materializers
+from asyncstore.materializers import Encoded, Materializer
 from asyncstore.materializers.values import from_tree, to_tree
+from asyncstore.registry.coding import Coding
 from asyncstore.registry.fetching import Fetched
 from asyncstore.registry.opened import (
     Opened,
@@ -73,6 +74,7 @@ class RegistryBase:
         allow_pickle: bool = False,
         durability: Durability = "full",
         materializers: Iterable[Materializer] = (),
+        entry_points: bool = True,
         operation_timeout: float = 60.0,
         request_timeout: float = 30.0,
         retries: RetryPolicy | None = None,
@@ -83,6 +85,7 @@ class RegistryBase:
         self._wanted = Wanted(version_objects, mutable, version_digits, inline_max)
         _check_choice("create", create, (True, False))
         _check_choice("allow_pickle", allow_pickle, (True, False))
+        _check_choice("entry_points", entry_points, (True, False))
         _check_choice("unsafe_single_writer", unsafe_single_writer, (True, False))
         _check_choice("durability", durability, get_args(Durability))
         self._create = create
@@ -107,9 +110,7 @@ class RegistryBase:
             retries=retries,
             slots=Slots(max_concurrency),
         )
-        self._materializers = default_materializers(allow_pickle=allow_pickle).extended(
-            materializers
-        )
+        self._coding = Coding(materializers, allow_pickle=allow_pickle, entry_points=entry_points)
         self._shared = Shared()
         self._known: Opened | None = None
 
@@ -230,8 +231,7 @@ class RegistryBase:
         self, obj: Any, materializer: str | Materializer | None
     ) -> tuple[Materializer, Encoded]:
         """An object as files, or a MaterializationError before anything is sent."""
-        chosen = self._materializers.for_object(obj, materializer)
-        return chosen, await maybe_in_worker(chosen.is_large(obj), chosen.encode, obj)
+        return await self._coding.encode(obj, materializer)
 
     async def draft(
         self,
@@ -255,11 +255,7 @@ class RegistryBase:
 
     async def materialize(self, fetched: Fetched, as_type: type | None) -> Any:
         """The object that was fetched. Runs nothing but the materializer of its registered id."""
-        manifest = fetched.manifest
-        materializer = self._materializers.by_id(manifest.materializer)
-        encoded = Encoded(fetched.files, manifest.params)
-        large = manifest.size > SMALL
-        return await maybe_in_worker(large, materializer.decode, encoded, as_type)
+        return await self._coding.decode(fetched.manifest, fetched.files, as_type)
 
 
 def _positive(setting: str, seconds: float) -> float:

@@ -73,7 +73,7 @@ class Saved:
 async def make_draft(
     o: Opened,
     name: str,
-    files: dict[str, bytes],
+    files: dict[str, Buffer],
     *,
     kind: str,
     materializer: str,
@@ -82,7 +82,10 @@ async def make_draft(
 ) -> Draft:
     """Hash the files and lay them out: all inline, or each as a payload object of its own."""
     digests = await together(
-        *(maybe_in_worker(len(data) > SMALL, digest_of, data) for data in files.values())
+        *(
+            maybe_in_worker(memoryview(data).nbytes > SMALL, digest_of, data)
+            for data in files.values()
+        )
     )
     inline = sum(digest.size for digest in digests) <= o.descriptor.inline_max
     entries = _layout(list(files), digests, inline=inline)
