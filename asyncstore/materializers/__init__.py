@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncstore.materializers.arrays import NumpyDictMaterializer, NumpyMaterializer
 from asyncstore.materializers.base import (
     Advises,
     DecodesSlowly,
@@ -24,6 +25,8 @@ __all__ = [
     "JsonMaterializer",
     "Materializer",
     "Materializers",
+    "NumpyDictMaterializer",
+    "NumpyMaterializer",
     "PickleMaterializer",
     "StrMaterializer",
     "TakesContainers",
@@ -40,6 +43,8 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
     return Materializers(
         [
             PickleMaterializer(),
+            NumpyDictMaterializer(),
+            NumpyMaterializer(),
             JsonMaterializer(),
             StrMaterializer(),
             BytesMaterializer(),
