@@ -13,10 +13,12 @@ from asyncstore.materializers.base import (
 )
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
+from asyncstore.materializers.tables import ArrowTableMaterializer
 from asyncstore.materializers.typed import DataclassMaterializer, EnumMaterializer
 
 __all__ = [
     "Advises",
+    "ArrowTableMaterializer",
     "BytesMaterializer",
     "DataclassMaterializer",
     "DecodesSlowly",
@@ -43,6 +45,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
     return Materializers(
         [
             PickleMaterializer(),
+            ArrowTableMaterializer(),
             NumpyDictMaterializer(),
             NumpyMaterializer(),
             JsonMaterializer(),
