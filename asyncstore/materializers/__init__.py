@@ -12,6 +12,7 @@ from asyncstore.materializers.base import (
     TakesContainers,
 )
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
+from asyncstore.materializers.frames import PandasMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
 from asyncstore.materializers.tables import ArrowTableMaterializer
 from asyncstore.materializers.typed import DataclassMaterializer, EnumMaterializer
@@ -29,6 +30,7 @@ __all__ = [
     "Materializers",
     "NumpyDictMaterializer",
     "NumpyMaterializer",
+    "PandasMaterializer",
     "PickleMaterializer",
     "StrMaterializer",
     "TakesContainers",
@@ -46,6 +48,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
         [
             PickleMaterializer(),
             ArrowTableMaterializer(),
+            PandasMaterializer(),
             NumpyDictMaterializer(),
             NumpyMaterializer(),
             JsonMaterializer(),
