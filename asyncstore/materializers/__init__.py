@@ -14,6 +14,7 @@ from asyncstore.materializers.base import (
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
 from asyncstore.materializers.frames import PandasMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
+from asyncstore.materializers.polars_frames import PolarsMaterializer
 from asyncstore.materializers.tables import ArrowTableMaterializer
 from asyncstore.materializers.typed import DataclassMaterializer, EnumMaterializer
 
@@ -32,6 +33,7 @@ __all__ = [
     "NumpyMaterializer",
     "PandasMaterializer",
     "PickleMaterializer",
+    "PolarsMaterializer",
     "StrMaterializer",
     "TakesContainers",
     "default_materializers",
@@ -48,6 +50,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
         [
             PickleMaterializer(),
             ArrowTableMaterializer(),
+            PolarsMaterializer(),
             PandasMaterializer(),
             NumpyDictMaterializer(),
             NumpyMaterializer(),
