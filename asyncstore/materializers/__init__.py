@@ -16,6 +16,7 @@ from asyncstore.materializers.frames import PandasMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
 from asyncstore.materializers.polars_frames import PolarsMaterializer
 from asyncstore.materializers.tables import ArrowTableMaterializer
+from asyncstore.materializers.tensors import TorchMaterializer
 from asyncstore.materializers.typed import DataclassMaterializer, EnumMaterializer
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "PolarsMaterializer",
     "StrMaterializer",
     "TakesContainers",
+    "TorchMaterializer",
     "default_materializers",
 ]
 
@@ -49,6 +51,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
     return Materializers(
         [
             PickleMaterializer(),
+            TorchMaterializer(),
             ArrowTableMaterializer(),
             PolarsMaterializer(),
             PandasMaterializer(),
