@@ -13,6 +13,7 @@ from asyncstore.materializers.base import (
 )
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
 from asyncstore.materializers.frames import PandasMaterializer
+from asyncstore.materializers.images import PillowMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
 from asyncstore.materializers.polars_frames import PolarsMaterializer
 from asyncstore.materializers.tables import ArrowTableMaterializer
@@ -34,6 +35,7 @@ __all__ = [
     "NumpyMaterializer",
     "PandasMaterializer",
     "PickleMaterializer",
+    "PillowMaterializer",
     "PolarsMaterializer",
     "StrMaterializer",
     "TakesContainers",
@@ -52,6 +54,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
         [
             PickleMaterializer(),
             TorchMaterializer(),
+            PillowMaterializer(),
             ArrowTableMaterializer(),
             PolarsMaterializer(),
             PandasMaterializer(),
