@@ -14,8 +14,10 @@ from asyncstore.materializers.base import (
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
 from asyncstore.materializers.frames import PandasMaterializer
 from asyncstore.materializers.images import PillowMaterializer
+from asyncstore.materializers.models import PydanticMaterializer
 from asyncstore.materializers.pickled import PickleMaterializer
 from asyncstore.materializers.polars_frames import PolarsMaterializer
+from asyncstore.materializers.structs import StructMaterializer
 from asyncstore.materializers.tables import ArrowTableMaterializer
 from asyncstore.materializers.tensors import TorchMaterializer
 from asyncstore.materializers.typed import DataclassMaterializer, EnumMaterializer
@@ -37,7 +39,9 @@ __all__ = [
     "PickleMaterializer",
     "PillowMaterializer",
     "PolarsMaterializer",
+    "PydanticMaterializer",
     "StrMaterializer",
+    "StructMaterializer",
     "TakesContainers",
     "TorchMaterializer",
     "default_materializers",
@@ -55,6 +59,8 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
             PickleMaterializer(),
             TorchMaterializer(),
             PillowMaterializer(),
+            PydanticMaterializer(),
+            StructMaterializer(),
             ArrowTableMaterializer(),
             PolarsMaterializer(),
             PandasMaterializer(),
