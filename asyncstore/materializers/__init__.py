@@ -12,6 +12,7 @@ from asyncstore.materializers.base import (
     TakesContainers,
 )
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
+from asyncstore.materializers.cloudpickled import CloudpickleMaterializer
 from asyncstore.materializers.frames import PandasMaterializer
 from asyncstore.materializers.images import PillowMaterializer
 from asyncstore.materializers.models import PydanticMaterializer
@@ -26,6 +27,7 @@ __all__ = [
     "Advises",
     "ArrowTableMaterializer",
     "BytesMaterializer",
+    "CloudpickleMaterializer",
     "DataclassMaterializer",
     "DecodesSlowly",
     "Encoded",
@@ -57,6 +59,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
     return Materializers(
         [
             PickleMaterializer(),
+            CloudpickleMaterializer(),
             TorchMaterializer(),
             PillowMaterializer(),
             PydanticMaterializer(),
