@@ -217,10 +217,13 @@ async def backoff(attempt: int, *, base: float = 0.001, most: float = 0.1) -> No
 
 
 class NameLocks:
-    """One lock a name, gone when nobody holds or awaits it."""
+    """One lock a name, gone when nobody holds or awaits it.
+
+    Each event loop has its own: who waits in one cannot be woken from another.
+    """
 
     def __init__(self) -> None:
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._locks: dict[tuple[asyncio.AbstractEventLoop, str], tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
     async def hold(self, name: str, *, timeout: float | None = None) -> AsyncGenerator[None]:
@@ -228,9 +231,10 @@ class NameLocks:
 
         Raises TimeoutError where it is not to be had within ``timeout`` seconds.
         """
-        lock, users = self._locks.get(name, (None, 0))
+        at = (asyncio.get_running_loop(), name)
+        lock, users = self._locks.get(at, (None, 0))
         lock = lock or asyncio.Lock()
-        self._locks[name] = (lock, users + 1)
+        self._locks[at] = (lock, users + 1)
         try:
             if lock.locked():
                 async with asyncio.timeout(timeout):
@@ -242,11 +246,11 @@ class NameLocks:
             finally:
                 lock.release()
         finally:
-            users = self._locks[name][1] - 1
+            users = self._locks[at][1] - 1
             if users:
-                self._locks[name] = (lock, users)
+                self._locks[at] = (lock, users)
             else:
-                del self._locks[name]
+                del self._locks[at]
 
 
 class ByteLRU(Generic[T]):

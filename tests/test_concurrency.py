@@ -367,7 +367,7 @@ async def test_one_name_is_held_by_one_at_a_time_in_order_of_asking() -> None:
 async def test_different_names_do_not_wait_for_each_other() -> None:
     locks = NameLocks()
     async with locks.hold("a"), locks.hold("b"), locks.hold("A"):
-        assert set(locks._locks) == {"a", "b", "A"}
+        assert {name for _, name in locks._locks} == {"a", "b", "A"}
     assert locks._locks == {}
 
 

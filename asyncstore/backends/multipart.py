@@ -33,9 +33,11 @@ async def put_in_parts(store: Multipart, key: str, data: Buffer | AsyncIterable[
         if second is None:
             await store.put_whole(key, first)
             return
+        head = [second, first]
+        del first, second  # else this frame keeps them until the last part is sent
         upload = await store.begin_parts(key)
         try:
-            await _send(store, key, upload, first, second, parts)
+            await _send(store, key, upload, _chained(head, parts))
         except BaseException:
             work = task_of(store.abandon_parts(key, upload), f"abandon {key}")
             with suppress(BackendError):
@@ -47,9 +49,7 @@ async def _send(
     store: Multipart,
     key: str,
     upload: str,
-    first: Buffer,
-    second: Buffer,
-    rest: AsyncIterable[Buffer],
+    parts: AsyncIterable[Buffer],
 ) -> None:
     turns = asyncio.Semaphore(AT_ONCE)
     tags: dict[int, str] = {}
@@ -64,7 +64,7 @@ async def _send(
     numbers = count(1)
     try:
         async with asyncio.TaskGroup() as group:
-            async for part in _chained(first, second, rest):
+            async for part in parts:
                 await turns.acquire()
                 size += memoryview(part).nbytes
                 group.create_task(send(next(numbers), part))
@@ -75,11 +75,8 @@ async def _send(
     await store.finish_parts(key, upload, [tags[number] for number in sorted(tags)], size)
 
 
-async def _chained(
-    first: Buffer, second: Buffer, rest: AsyncIterable[Buffer]
-) -> AsyncGenerator[Buffer]:
-    head = [second, first]
-    del first, second
+async def _chained(head: list[Buffer], rest: AsyncIterable[Buffer]) -> AsyncGenerator[Buffer]:
+    """The parts of ``head``, the last one first, which forgets them, and then the others."""
     while head:
         yield head.pop()
     async for part in rest:

@@ -8,11 +8,12 @@ capability table of docs/s3.md list which). Nothing is trusted to such a service
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from asyncstore.backends.base import Backend, PutReply, PutStatus
-from asyncstore.concurrency import together
+from asyncstore.concurrency import to_the_end, together
 from asyncstore.errors import BackendCapabilityError, BackendError
 
 PROBE: Final = "asv.probe"
@@ -22,6 +23,7 @@ _RACERS: Final = 16
 _SIZE: Final = 180
 """Bytes of a tombstone, which listings tell by its size."""
 _PLACE: Final = "p"
+_CLEAN_UP_GRACE: Final = 5.0
 _OR_ALONE: Final = (
     ", or pass unsafe_single_writer=True if one process alone, and one task of it at a time, will "
     "ever write there"
@@ -71,12 +73,20 @@ async def probe_backend(backend: Backend) -> BackendReport:
         ordered, sizes = await _listing(backend, place, keys, faults)
         blob = await backend.get(keys[0])
         sizes.add(len(blob.data) if blob else 0)
-    finally:
-        await backend.delete(keys)
+    except BaseException:
+        with suppress(BackendError):  # what went wrong first is what is told
+            await _clean_up(backend, keys)
+        raise
+    await _clean_up(backend, keys)
     exact = sizes == {_SIZE}
     if not exact:
         faults.append(f"{_SIZE} bytes were stored and came back as {sorted(sizes)}")
     return BackendReport(backend.uri, create, replace, ordered, exact, tuple(faults))
+
+
+async def _clean_up(backend: Backend, keys: list[str]) -> None:
+    """Remove what was written, even for a caller that was cancelled."""
+    await to_the_end(backend.delete(keys), grace=_CLEAN_UP_GRACE)
 
 
 async def _listing(
@@ -97,7 +107,7 @@ async def _listing(
 async def _races_to_create(backend: Backend, key: str, faults: list[str]) -> bool:
     replies = await _race(backend, key, None)
     winners = _done(replies)
-    late = await backend.put_if(key, b"late", tag=None)
+    late = await backend.put_if(key, _content("late"), tag=None)
     if winners == 1 and late.status is not PutStatus.DONE:
         return True
     faults.append(_told("create an object that must not exist (If-None-Match)", winners, replies))
@@ -105,18 +115,18 @@ async def _races_to_create(backend: Backend, key: str, faults: list[str]) -> boo
 
 
 async def _races_to_replace(backend: Backend, key: str, faults: list[str]) -> bool:
-    await backend.put(key, b"before")
+    await backend.put(key, _content("before"))
     blob = await backend.get(key)
     if blob is None:
         raise BackendError(f"{backend.uri}: what was just written is not there")
     # One alone first: it may have to learn how the service wants its tags.
-    first = await backend.put_if(key, b"first", tag=blob.tag)
+    first = await backend.put_if(key, _content("first"), tag=blob.tag)
     blob = await backend.get(key)
     if blob is None:
         raise BackendError(f"{backend.uri}: what was just written is not there")
     replies = await _race(backend, key, blob.tag)
     winners = _done(replies)
-    stale = await backend.put_if(key, b"stale", tag=blob.tag)
+    stale = await backend.put_if(key, _content("stale"), tag=blob.tag)
     if first.status is PutStatus.DONE and winners == 1 and stale.status is not PutStatus.DONE:
         return True
     if first.status is not PutStatus.DONE:
@@ -127,8 +137,13 @@ async def _races_to_replace(backend: Backend, key: str, faults: list[str]) -> bo
 
 async def _race(backend: Backend, key: str, tag: str | None) -> list[PutReply]:
     return await together(
-        *(backend.put_if(key, b"%d" % racer, tag=tag) for racer in range(_RACERS))
+        *(backend.put_if(key, _content(str(racer)), tag=tag) for racer in range(_RACERS))
     )
+
+
+def _content(text: str) -> bytes:
+    """All of one size, so that a tag which tells the size alone is found out."""
+    return text.encode().ljust(8)
 
 
 def _done(replies: list[PutReply]) -> int:

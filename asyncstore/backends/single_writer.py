@@ -18,9 +18,10 @@ class UnsafeSingleWriterWarning(UserWarning):
 class SingleWriterBackend(Wrapper):
     """Looks whether a condition holds, and then writes without it.
 
-    Between the two another process may write, and one of them is lost without a word. Within
-    this process writes are one at a time. A lost reply cannot be told from a lost write here, so
-    a commit may also be reported as a conflict with itself.
+    Between the two somebody else may write, another process or another registry of this one, and
+    one of the writes is lost without a word. Those of one registry are made one at a time. A lost
+    reply cannot be told from a lost write here, so a commit may also be reported as a conflict
+    with itself.
     """
 
     def __init__(self, inner: Backend) -> None:
@@ -45,5 +46,6 @@ class SingleWriterBackend(Wrapper):
             try:
                 await self.inner.put(key, data)
             except BackendError as error:
-                return PutReply(PutStatus.UNKNOWN, error=error)
+                status = PutStatus.UNKNOWN if error.transient else PutStatus.FAILED
+                return PutReply(status, error=error)
             return PutReply(PutStatus.DONE)

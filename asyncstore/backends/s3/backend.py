@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import zlib
@@ -57,7 +58,7 @@ class S3Backend:
     ) -> None:
         self._address = S3Address(bucket, prefix.strip("/"), options or S3Options())
         self._given = client
-        self._lease: Lease | None = None
+        self._leases: dict[asyncio.AbstractEventLoop, Lease] = {}
         self._quoted: bool | None = None
 
     @classmethod
@@ -238,13 +239,13 @@ class S3Backend:
             reply = await client.put_object(**parameters)
             return PutReply(PutStatus.DONE, _tag(reply))
         except Exception as error:
-            return reply_to(error, what)
+            return reply_to(error, what, sent_once=self._given is None)
 
     async def _body(self, data: Buffer) -> dict[str, Any]:
         """The bytes as a client takes them without a copy, and their checksum."""
         large = memoryview(data).nbytes > SMALL
         sent = data if isinstance(data, bytes) else await maybe_in_worker(large, bytes, data)
-        found: dict[str, Any] = {"Body": io.BytesIO(sent) if large else sent}
+        found: dict[str, Any] = {"Body": _Body(sent) if large else sent}
         if self._address.options.checksum == "md5":
             found["ContentMD5"] = await maybe_in_worker(large, _md5, sent)
         elif self._address.options.checksum == "crc32":
@@ -329,25 +330,29 @@ class S3Backend:
 
     async def aclose(self) -> None:
         """Give the client back; the next use gets one again. One that was handed in stays open."""
-        held, self._lease = self._lease, None
+        held = self._leases.pop(asyncio.get_running_loop(), None)
         if held is not None:
             await held.release()
 
     async def _client(self) -> S3Client:
         if self._given is not None:
             return self._given
-        held = self._lease
+        loop = asyncio.get_running_loop()
+        held = self._leases.get(loop)
         if held is not None and held.is_valid:
             return held.client
         try:
-            held = await lease(self._address.options)
+            made = await lease(self._address.options)
         except Exception as error:
             raise mapped(error, f"{self.uri}: opening it") from error
-        if self._lease is not None and self._lease.is_valid:  # another call was quicker
-            await held.release()
-            return self._lease.client
-        self._lease = held
-        return held.client
+        held = self._leases.get(loop)
+        if held is not None and held.is_valid:  # another call was quicker
+            await made.release()
+            return held.client
+        for other in [other for other in self._leases if other.is_closed()]:
+            self._leases.pop(other, None)
+        self._leases[loop] = made
+        return made.client
 
     def _sizes(self, reply: dict[str, Any], key: str, start: int) -> tuple[int, int]:
         """The size of the object, and how many bytes of it from ``start`` this reply brings."""
@@ -375,6 +380,20 @@ class S3Backend:
 
     def _doing(self, doing: str, what: str) -> str:
         return f"{self.uri}: {doing} {what}"
+
+
+class _Body(io.BytesIO):
+    """Bytes to be sent, without a copy: aiohttp asks for a buffer to learn their size.
+
+    A plain one, which shares the bytes it is made of, copies all of them for that.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._data = data
+
+    def getbuffer(self) -> memoryview:
+        return memoryview(self._data)
 
 
 def _tag(reply: dict[str, Any]) -> str:

@@ -158,6 +158,7 @@ async def _open(options: S3Options) -> tuple[Any, S3Client]:
         connect_timeout=options.connect_timeout,
         read_timeout=options.read_timeout,
         # What may be sent again, and when, is decided above: a commit never blindly.
+        http_session_cls=_once_only(),
         retries={"total_max_attempts": 1, "mode": "standard"},
         s3={
             "addressing_style": _addressing(options),
@@ -179,6 +180,24 @@ async def _open(options: S3Options) -> tuple[Any, S3Client]:
         config=config,
     )
     return context, await context.__aenter__()
+
+
+def _once_only() -> Any:
+    """The HTTP session of aiobotocore, but each request is sent once.
+
+    aiohttp repeats what counts as idempotent when a connection breaks before the answer, without
+    a word. A commit may have landed by then, and the answer to its repetition, a 403 for one,
+    would count as proof that it has not; its payload would be removed.
+    """
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    class OnceOnly(AIOHTTPSession):  # type: ignore[misc]  # it has no types
+        async def _get_session(self, proxy_url: Any) -> Any:
+            session = await super()._get_session(proxy_url)
+            session._retry_connection = False  # there is no public switch against it
+            return session
+
+    return OnceOnly
 
 
 def _quick_loader() -> Any:

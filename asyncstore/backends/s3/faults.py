@@ -110,13 +110,16 @@ def _is_timeout(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
 
 
-def reply_to(error: BaseException, what: str) -> PutReply:
-    """What an error tells of a conditional write."""
+def reply_to(error: BaseException, what: str, *, sent_once: bool) -> PutReply:
+    """What an error tells of a conditional write.
+
+    A client that may have sent it twice, unseen, can prove nothing by a refusal of the second.
+    """
     ours = mapped(error, what)
     status, code = status_of(error), code_of(error)
     if status == 412 or is_absent(error):
         return PutReply(PutStatus.REFUSED, error=ours)
     definite = status in _DEFINITE or (status == 400 and code in _DEFINITE_400)
-    if definite or _is_a(error, _UNSENT):
+    if (definite and sent_once) or _is_a(error, _UNSENT):
         return PutReply(PutStatus.FAILED, error=ours)
     return PutReply(PutStatus.UNKNOWN, error=ours)
