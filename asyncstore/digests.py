@@ -42,6 +42,7 @@ class Hasher:
         self._done: list[bytes] = []
         self._leaves: list[bytes] = []
         self._leaf = hashlib.sha256()
+        self._last: bytes | None = None
 
     def update(self, data: Buffer) -> None:
         """Take the next bytes. Lets go of the interpreter lock while it hashes large pieces."""
@@ -52,13 +53,22 @@ class Hasher:
             self._leaf.update(piece)
             self._size += piece.nbytes
             if self._size % CHUNK_SIZE == 0:
-                self._end_leaf()
+                self._end_leaf(self._leaf.digest())
+                self._leaf = hashlib.sha256()
+
+    def add(self, leaf: bytes, size: int) -> None:
+        """Take the next chunk by its SHA-256: 8 MiB of it, or fewer where it is the last."""
+        self._size += size
+        if size < CHUNK_SIZE:
+            self._last = leaf
+        else:
+            self._end_leaf(leaf)
 
     def digest(self) -> Digest:
         """The digest of all bytes so far."""
         leaves = list(self._leaves)
         if self._size % CHUNK_SIZE or not self._size:
-            leaves.append(self._leaf.digest())
+            leaves.append(self._last or self._leaf.digest())
         chunks = self._done + ([_joined(leaves)] if leaves else [])
         if self._size <= CHUNK_SIZE:
             return Digest(self._size, chunks[0].hex())
@@ -66,9 +76,8 @@ class Hasher:
         size = CHUNK_SIZE << self._level
         return Digest(self._size, whole, size, tuple(chunk.hex() for chunk in chunks))
 
-    def _end_leaf(self) -> None:
-        self._leaves.append(self._leaf.digest())
-        self._leaf = hashlib.sha256()
+    def _end_leaf(self, leaf: bytes) -> None:
+        self._leaves.append(leaf)
         if len(self._leaves) == 1 << self._level:
             self._done.append(_joined(self._leaves))
             self._leaves = []

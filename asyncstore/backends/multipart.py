@@ -122,5 +122,9 @@ async def _pieces(data: Buffer | AsyncIterable[Buffer]) -> AsyncGenerator[Buffer
 
 async def _joined(pieces: list[Buffer]) -> Buffer:
     if len(pieces) == 1:
-        return pieces[0]
+        [piece] = pieces
+        if isinstance(piece, memoryview) and isinstance(piece.obj, bytes):
+            # A client takes bytes: where these are all of an object's, they need no copy.
+            return piece.obj if piece.nbytes == len(piece.obj) else piece
+        return piece
     return await maybe_in_worker(sum(map(len, pieces)) > SMALL, b"".join, pieces)

@@ -13,6 +13,7 @@ from asyncstore.materializers.base import (
 )
 from asyncstore.materializers.basic import BytesMaterializer, JsonMaterializer, StrMaterializer
 from asyncstore.materializers.cloudpickled import CloudpickleMaterializer
+from asyncstore.materializers.files import PathMaterializer
 from asyncstore.materializers.frames import PandasMaterializer
 from asyncstore.materializers.images import PillowMaterializer
 from asyncstore.materializers.models import PydanticMaterializer
@@ -38,6 +39,7 @@ __all__ = [
     "NumpyDictMaterializer",
     "NumpyMaterializer",
     "PandasMaterializer",
+    "PathMaterializer",
     "PickleMaterializer",
     "PillowMaterializer",
     "PolarsMaterializer",
@@ -72,6 +74,7 @@ def default_materializers(*, allow_pickle: bool = False) -> Materializers:
             JsonMaterializer(),
             StrMaterializer(),
             BytesMaterializer(),
+            PathMaterializer(),
             EnumMaterializer(),
             DataclassMaterializer(),
         ],

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from asyncstore.digests import Buffer
 from asyncstore.errors import MaterializationError
+from asyncstore.materializers.ondisk import LocalFile
 
 PICKLES: Final = frozenset({"pickle", "cloudpickle", "dill", "joblib"})
 """Ids of formats that run code on loading."""
@@ -28,12 +29,15 @@ Params = Mapping[str, Any]
 class Encoded:
     """An object as files: relative path -> bytes, with the parameters that decoding needs.
 
-    What encoding answers must not change any more: an array that the caller goes on writing to
-    while it is hashed and sent has to be copied. Decoding is given ``bytes``.
+    ``on_disk`` are files that are read while they are stored, ``dirs`` are empty folders. What
+    encoding answers must not change any more: an array that the caller goes on writing to while
+    it is hashed and sent has to be copied. Decoding is given ``bytes``.
     """
 
     files: Mapping[str, Buffer]
     params: Params = field(default_factory=dict[str, Any])
+    dirs: tuple[str, ...] = ()
+    on_disk: Mapping[str, LocalFile] = field(default_factory=dict[str, LocalFile])
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 from weakref import WeakSet
 
@@ -21,15 +22,19 @@ from asyncstore.backends.uri import open_backend
 from asyncstore.concurrency import as_value, both
 from asyncstore.descriptor import Descriptor, Wanted
 from asyncstore.errors import (
+    BackendTimeout,
     IntegrityError,
     MaterializationError,
     RegistrySettingsConflict,
     StoreKeyFormatError,
 )
 from asyncstore.materializers import Encoded, Materializer
+from asyncstore.materializers.files import PATH_ID
 from asyncstore.materializers.values import from_tree, to_tree
 from asyncstore.registry.coding import Coding
-from asyncstore.registry.fetching import Fetched
+from asyncstore.registry.drafting import Draft, make_draft
+from asyncstore.registry.exporting import export
+from asyncstore.registry.fetching import Fetched, fetch
 from asyncstore.registry.opened import (
     Opened,
     Shared,
@@ -38,8 +43,8 @@ from asyncstore.registry.opened import (
     no_settings,
     open_existing,
 )
-from asyncstore.registry.reading import Verify
-from asyncstore.registry.writing import Draft, OnConflict, make_draft
+from asyncstore.registry.reading import Moved, Verify, find
+from asyncstore.registry.writing import OnConflict
 from asyncstore.versions import (
     LATEST,
     Version,
@@ -54,6 +59,8 @@ T = TypeVar("T")
 
 _POLICIES: Final = (None, *get_args(OnConflict))
 _WAYS_TO_VERIFY: Final = get_args(Verify)
+
+_MOST_RESTARTS: Final = 4
 
 MAX_METADATA: Final = 1024 * 1024
 """Bytes of metadata that one version may carry."""
@@ -242,20 +249,54 @@ class RegistryBase:
         encoded: tuple[Materializer, Encoded],
     ) -> Draft:
         """An encoded object ready to be stored."""
-        chosen, files = encoded
+        chosen, first = encoded
+
+        async def again() -> Encoded:
+            return (await self._coding.encode(obj, chosen))[1]
+
         return await make_draft(
             o,
             name,
-            dict(files.files),
+            first,
+            again,
             kind=f"{type(obj).__module__}.{type(obj).__qualname__}",
             materializer=chosen.id,
-            params=dict(files.params),
             metadata=metadata_tree(metadata),
         )
 
-    async def materialize(self, fetched: Fetched, as_type: type | None) -> Any:
+    async def materialize(
+        self,
+        fetched: Fetched,
+        as_type: type | None,
+        output_dir: str | os.PathLike[str] | None = None,
+    ) -> Any:
         """The object that was fetched. Runs nothing but the materializer of its registered id."""
-        return await self._coding.decode(fetched.manifest, fetched.files, as_type)
+        if fetched.manifest.materializer != PATH_ID:
+            return await self._coding.decode(fetched.manifest, fetched.files, as_type)
+        if output_dir is None:
+            raise MaterializationError(
+                f"{fetched.name!r} is stored as files: load it with output_dir=..., the folder "
+                "that they are to be written to"
+            )
+        if as_type is not None and not issubclass(Path, as_type):
+            raise MaterializationError(
+                f"{fetched.name!r} is a Path, and as_type={as_type.__qualname__}"
+            )
+        return await self._export(fetched, output_dir)
+
+    async def _export(self, fetched: Fetched, output_dir: str | os.PathLike[str]) -> Path:
+        """Write files; a version that is overwritten meanwhile is written anew, at most 4 times."""
+        o = await self._must_open()
+        found = fetched.found
+        for _ in range(_MOST_RESTARTS + 1):
+            try:
+                return await export(o, fetched, output_dir, "integrity")
+            except Moved:
+                again = await find(o, found.name, found.version if found.pinned else None)
+            if again is None:
+                raise o.not_found(found.name, found.version if found.pinned else None)
+            fetched = await fetch(o, again, "integrity", deadline=o.deadline())
+        raise BackendTimeout(f"{found.name!r} was overwritten faster than it could be written")
 
 
 def _positive(setting: str, seconds: float) -> float:
@@ -325,12 +366,9 @@ def check_verify(verify: object) -> None:
 
 
 def check_output_dir(output_dir: object) -> None:
-    """Raise MaterializationError if one was given: nothing that is stored needs one yet."""
-    if output_dir is not None:
-        raise MaterializationError(
-            "output_dir is for objects that are files and folders, which this version of "
-            "asyncstore does not store yet: leave it out"
-        )
+    """Raise MaterializationError unless this is the path of a folder, or None."""
+    if output_dir is not None and not isinstance(output_dir, (str, os.PathLike)):
+        raise MaterializationError(f"output_dir={output_dir!r:.80}: expected the path of a folder")
 
 
 def _check_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Final
@@ -20,6 +20,7 @@ from asyncstore.concurrency import (
 )
 from asyncstore.digests import chunk_hash
 from asyncstore.errors import BackendTimeout, IntegrityError
+from asyncstore.materializers.files import PATH_ID
 from asyncstore.record import FileEntry, Manifest, Record
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import Found, Moved, Verify, fetch_record, find, must_be_current
@@ -42,6 +43,7 @@ class Fetched(msgspec.Struct, frozen=True):
     record: Record
     manifest: Manifest
     files: dict[str, bytes]
+    found: Found
 
 
 async def fetch(o: Opened, found: Found, verify: Verify, *, deadline: float) -> Fetched:
@@ -70,6 +72,8 @@ async def _fetch_once(o: Opened, found: Found, verify: Verify, deadline: float) 
     manifest = record.manifest
     if manifest is None:
         raise Moved
+    if manifest.materializer == PATH_ID:  # files go to a folder, and not through memory
+        return Fetched(found.name, found.version, record, manifest, {}, found)
     o = o.until(deadline + manifest.size / SLOWEST)
     files = {
         entry.p: _inline_file(found, record, entry, verify)
@@ -80,7 +84,7 @@ async def _fetch_once(o: Opened, found: Found, verify: Verify, deadline: float) 
     if payload:
         fetched = await together(*(_payload_file(o, found, record, e, verify) for e in payload))
         files.update(zip([entry.p for entry in payload], fetched, strict=True))
-    return Fetched(found.name, found.version, record, manifest, files)
+    return Fetched(found.name, found.version, record, manifest, files, found)
 
 
 def _inline_file(found: Found, record: Record, entry: FileEntry, verify: Verify) -> bytes:
@@ -115,16 +119,28 @@ async def _payload_file(
 async def chunks_of(
     o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
 ) -> AsyncGenerator[bytes]:
-    """The bytes of one file, a chunk at a time, each verified before it is handed over.
+    """The bytes of one file, a chunk at a time; see :func:`contents_of`."""
+    async with aclosing(contents_of(o, found, record, [entry], verify)) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
-    Over a network the next chunks are under way meanwhile: close it (``aclosing``) to end them.
-    Raises :class:`~asyncstore.registry.reading.Moved` where the version was overwritten or
-    deleted meanwhile.
+
+async def contents_of(
+    o: Opened, found: Found, record: Record, entries: Sequence[FileEntry], verify: Verify
+) -> AsyncGenerator[bytes]:
+    """The bytes of files, one after the other, each chunk verified before it is handed over.
+
+    The next chunks are under way meanwhile: close it (``aclosing``) to end them. Raises
+    :class:`~asyncstore.registry.reading.Moved` where the version was overwritten or deleted
+    meanwhile.
     """
     calls = (
-        partial(chunk_of, o, found, record, entry, at, verify) for at in range(len(entry.chunks))
+        partial(chunk_of, o, found, record, entry, at, verify)
+        for entry in entries
+        for at in range(len(entry.chunks))
     )
-    ahead = AHEAD if o.io.capabilities.remote else 0
+    small = all(entry.n <= SMALL for entry in entries)
+    ahead = _AT_ONCE if small else AHEAD if o.io.capabilities.remote else 1
     async with aclosing(in_order(calls, ahead=ahead)) as chunks:
         async for chunk in chunks:
             yield chunk

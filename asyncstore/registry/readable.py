@@ -66,7 +66,7 @@ class ReadableRegistry(RegistryBase, MappingReads):
                 ),
             )
         fetched = await self.fetch(key, version, verify=verify, output_dir=output_dir)
-        return await self.materialize(fetched, as_type)
+        return await self.materialize(fetched, as_type, output_dir)
 
     async def load_record(
         self,
@@ -79,7 +79,7 @@ class ReadableRegistry(RegistryBase, MappingReads):
     ) -> ObjectRecord:
         """Load an object together with its version, hash, metadata and time of creation."""
         fetched = await self.fetch(key, version, verify=verify, output_dir=output_dir)
-        return self.record_of(fetched, await self.materialize(fetched, as_type))
+        return self.record_of(fetched, await self.materialize(fetched, as_type, output_dir))
 
     def record_of(self, fetched: Fetched, value: Any, location: str | None = None) -> ObjectRecord:
         """A loaded object with where it came from."""

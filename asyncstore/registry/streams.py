@@ -13,10 +13,11 @@ from asyncstore.digests import Hasher
 from asyncstore.errors import BackendError, MaterializationError, RegistrySettingsConflict
 from asyncstore.record import FileEntry, Record, file_entry, new_commit
 from asyncstore.registry.base import metadata_of
+from asyncstore.registry.drafting import EMPTY, Draft, manifest_of
 from asyncstore.registry.fetching import AHEAD, chunk_of
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import Found, Moved, Verify, fetch_record, find
-from asyncstore.registry.writing import Draft, OnConflict, Payload, Saved, manifest_of, save
+from asyncstore.registry.writing import OnConflict, Payload, Saved, save
 from asyncstore.versions import Version, format_version
 
 _UPLOAD_GRACE = 60.0
@@ -159,6 +160,8 @@ class ObjectWriter:
         self._pieces: asyncio.Queue[Buffer | None] = asyncio.Queue(1)
         self._upload: asyncio.Task[None] | None = None
         self.version: str | None = None
+        self.skipped = False
+        """Whether that version was there already, and was left as it is."""
 
     async def write(self, data: Buffer) -> None:
         """Take the next bytes; returns when there is room for more (back-pressure).
@@ -237,7 +240,7 @@ class ObjectWriter:
             await _ended(self._upload)
         self._upload = None  # from here on the save takes care of the payload
         saved = await save(self._o, draft, version, policy)
-        self.version = format_version(saved.version)
+        self.version, self.skipped = format_version(saved.version), saved.skipped
         return saved
 
     async def abandon(self) -> None:
@@ -255,13 +258,10 @@ class ObjectWriter:
         await asyncio.wait([upload])
         if not upload.cancelled():
             upload.exception()  # else asyncio reports that nobody asked
-        draft = Draft(self._name, self._commit, _EMPTY, payload_count=1)
+        draft = Draft(self._name, self._commit, EMPTY, payload_count=1)
         await Payload(self._o, draft).end()
 
 
 async def _ended(upload: asyncio.Task[None] | None) -> None:
     if upload is not None:
         await upload
-
-
-_EMPTY = manifest_of("", [], kind="", materializer="", params={}, metadata={})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -15,7 +15,9 @@ from asyncstore.errors import (
     StoreKeyFormatError,
 )
 from asyncstore.record import FileEntry, Manifest, Record, new_commit
-from asyncstore.registry.fetching import chunk_of, chunks_of
+from asyncstore.registry.drafting import Draft
+from asyncstore.registry.fetching import chunk_of, contents_of
+from asyncstore.registry.layout import lay_out
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import (
     Found,
@@ -26,7 +28,7 @@ from asyncstore.registry.reading import (
     must_be_current,
     read_current,
 )
-from asyncstore.registry.writing import Draft, OnConflict, Payload, save_at
+from asyncstore.registry.writing import OnConflict, Payload, save_at
 from asyncstore.versions import Version, first_version, fit_version, format_version
 
 _MOST_RESTARTS = 4
@@ -110,10 +112,7 @@ async def _copy_once(
     draft, uploads = await _draft(source, found, record, manifest, target, name, verify)
     payload = Payload(target, draft)
     try:
-        async with AsyncExitStack() as streams:
-            for stream in uploads:
-                await streams.enter_async_context(aclosing(stream))
-            await payload.upload(uploads)
+        await payload.upload(uploads)
         saved = await save_at(target, draft, version, policy, payload)
     except RegistryVersionConflict:
         if not await _has_same(target, name, version, manifest):
@@ -163,20 +162,26 @@ async def _draft(
     verify: Verify,
 ) -> tuple[Draft, list[AsyncGenerator[bytes]]]:
     """The draft of the copy, and what is to be uploaded for it, in the target's own layout."""
-    streams = [chunks_of(source, found, record, entry, verify) for entry in manifest.files]
-    small = manifest.size <= target.descriptor.inline_max
-    parts = [b"".join([part async for part in stream]) for stream in streams] if small else []
-    offsets = [sum(map(len, parts[:at])) for at in range(len(parts))]
-    files = [
-        msgspec.structs.replace(
-            entry, i=offsets[at] if small else None, b=None if small else at, o=0
-        )
-        for at, entry in enumerate(manifest.files)
-    ]
+    entries = manifest.files
+    groups = lay_out([entry.n for entry in entries], target.descriptor.inline_max)
+    inline = b""
+    files = [msgspec.structs.replace(entry, i=None, b=None, o=0) for entry in entries]
+    for index, group in enumerate(groups if groups is not None else [range(len(entries))]):
+        offset = 0
+        for at in group:
+            place = {"i": offset} if groups is None else {"b": index, "o": offset}
+            files[at] = msgspec.structs.replace(files[at], **place)
+            offset += entries[at].n
+    if groups is None:
+        stream = contents_of(source, found, record, entries, verify)
+        async with aclosing(stream):
+            inline = b"".join([part async for part in stream])
     made = msgspec.structs.replace(manifest, name=name, files=files, trash=[])
-    count = 0 if small else len(files)
-    draft = Draft(name, new_commit(), made, inline=b"".join(parts), payload_count=count)
-    return draft, [] if small else streams
+    draft = Draft(name, new_commit(), made, inline=inline, payload_count=len(groups or ()))
+    return draft, [
+        contents_of(source, found, record, [entries[at] for at in group], verify)
+        for group in groups or ()
+    ]
 
 
 async def verify_stored(o: Opened, name: str, version: Version) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, overload
 
 from asyncstore.errors import (
     BackendTimeout,
+    MaterializationError,
     RegistryObjectNotFound,
     RegistryVersionConflict,
     StoreKeyFormatError,
@@ -60,7 +61,8 @@ class WritableRegistry(ReadableRegistry):
         with distinct consecutive numbers. ``on_conflict`` says what happens to a version that is
         there: ``"error"``, ``"skip"`` (answers it untouched) or ``"overwrite"`` (the default of a
         mutable registry, which alone allows it). ``key`` and ``obj`` may be sequences of one
-        length: the answer is then a BatchResult.
+        length: the answer is then a BatchResult. A ``pathlib.Path`` is saved as the file or folder
+        that it names, an asynchronous iterable as the bytes that it brings, in bounded memory.
 
         Raises RegistryVersionConflict, MaterializationError, StoreKeyFormatError, CommitUnknown
         or BackendError; in every case but CommitUnknown nothing was stored.
@@ -89,12 +91,35 @@ class WritableRegistry(ReadableRegistry):
         name, text = split_name(key, version)
         check_policy(on_conflict)
         metadata_tree(metadata)
+        if isinstance(obj, AsyncIterable) and materializer is None:
+            return await self._save_stream(key, obj, version, metadata, on_conflict)
         encoded = await self.encode(obj, materializer)
         o = await self.open_to_write()
         policy, number = chosen_policy(o, on_conflict), version_to_write(o, text)
         draft = await self.draft(o, name, obj, metadata, encoded)
         saved = await save(o, draft, number, policy)
         return (Skipped if saved.skipped else str)(format_version(saved.version))
+
+    async def _save_stream(
+        self,
+        key: str,
+        pieces: AsyncIterable[Any],
+        version: str | None,
+        metadata: Mapping[str, Any] | None,
+        on_conflict: OnConflict | None,
+    ) -> str:
+        """Save what an asynchronous iterable brings, piece by piece, as ``bytes``."""
+        async with self.open_writer(
+            key, version=version, metadata=metadata, on_conflict=on_conflict
+        ) as writer:
+            async for piece in pieces:
+                if not isinstance(piece, (bytes, bytearray, memoryview)):
+                    raise MaterializationError(
+                        f"an asynchronous iterable is saved as the bytes that it brings, and this "
+                        f"one brought {type(piece).__module__}.{type(piece).__qualname__}"
+                    )
+                await writer.write(piece)
+        return (Skipped if writer.skipped else str)(writer.version or "")
 
     # -- deleting ----------------------------------------------------------------------------
 
@@ -182,6 +207,7 @@ class WritableRegistry(ReadableRegistry):
         payload = Payload(o, draft)
         try:
             await payload.upload(draft.payloads)
+            draft = await draft.finished()
             await save_at(o, draft, number or first_version(digits), "error", payload)
         except RegistryVersionConflict:
             if text is not None and not await self.has_object(name, text):

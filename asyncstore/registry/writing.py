@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, cast
 
@@ -15,8 +14,14 @@ import msgspec
 
 from asyncstore.backends.base import Buffer
 from asyncstore.commit import Settled, Slot, settle
-from asyncstore.concurrency import SMALL, backoff, both, maybe_in_worker, to_the_end, together
-from asyncstore.digests import Digest, digest_of
+from asyncstore.concurrency import (
+    SMALL,
+    backoff,
+    both,
+    maybe_in_worker,
+    some_at_once,
+    to_the_end,
+)
 from asyncstore.errors import (
     BackendCapabilityError,
     BackendError,
@@ -25,15 +30,11 @@ from asyncstore.errors import (
     RegistryVersionConflict,
 )
 from asyncstore.record import (
-    FileEntry,
     Line,
-    Manifest,
-    content_hash,
-    file_entry,
-    new_commit,
     write_live,
 )
-from asyncstore.registry.opened import Opened, writer_name
+from asyncstore.registry.drafting import Draft, now
+from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import entries_after, read_current, version_of
 from asyncstore.versions import Version, first_version, format_version, next_version
 
@@ -43,23 +44,11 @@ READER_GRACE: Final = 3600.0
 """Seconds that overwritten payload stays for readers under way."""
 
 _DISCARD_GRACE: Final = 5.0
+_AT_ONCE: Final = 32
+_STREAMS_AT_ONCE: Final = 2
+"""Each stream of a payload has some parts in memory."""
+
 _MOST_TRASH: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An object ready to be stored: its manifest but for the version, and its bytes.
-
-    ``payloads`` are the objects to upload, in the order of their index, where they are in memory;
-    ``payload_count`` counts those that come as streams too. They go under the id ``commit``.
-    """
-
-    name: str
-    commit: str
-    manifest: Manifest
-    inline: bytes = b""
-    payloads: tuple[Buffer, ...] = ()
-    payload_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,77 +57,6 @@ class Saved:
 
     version: Version
     skipped: bool = False
-
-
-async def make_draft(
-    o: Opened,
-    name: str,
-    files: dict[str, Buffer],
-    *,
-    kind: str,
-    materializer: str,
-    params: dict[str, Any],
-    metadata: dict[str, Any],
-) -> Draft:
-    """Hash the files and lay them out: all inline, or each as a payload object of its own."""
-    digests = await together(
-        *(
-            maybe_in_worker(memoryview(data).nbytes > SMALL, digest_of, data)
-            for data in files.values()
-        )
-    )
-    inline = sum(digest.size for digest in digests) <= o.descriptor.inline_max
-    entries = _layout(list(files), digests, inline=inline)
-    manifest = manifest_of(
-        name, entries, kind=kind, materializer=materializer, params=params, metadata=metadata
-    )
-    blobs = tuple(files.values())
-    if inline:
-        return Draft(name, new_commit(), manifest, inline=b"".join(blobs))
-    return Draft(name, new_commit(), manifest, payloads=blobs, payload_count=len(blobs))
-
-
-def _layout(paths: Sequence[str], digests: Sequence[Digest], *, inline: bool) -> list[FileEntry]:
-    entries: list[FileEntry] = []
-    offset = 0
-    for index, (path, digest) in enumerate(zip(paths, digests, strict=True)):
-        if inline:
-            entries.append(file_entry(path, digest, inline=offset))
-        else:
-            entries.append(file_entry(path, digest, payload=index))
-        offset += digest.size
-    return entries
-
-
-def manifest_of(
-    name: str,
-    files: list[FileEntry],
-    *,
-    kind: str,
-    materializer: str,
-    params: dict[str, Any],
-    metadata: dict[str, Any],
-) -> Manifest:
-    """The manifest of a new object; its version is filled in when it is committed."""
-    return Manifest(
-        name=name,
-        version="",
-        created=now(),
-        committed="",
-        writer=writer_name(),
-        kind=kind,
-        materializer=materializer,
-        params=params,
-        metadata=metadata,
-        files=files,
-        hash=content_hash(files),
-        size=sum(entry.n for entry in files),
-    )
-
-
-def now() -> str:
-    """The time of day in UTC, as records write it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Payload:
@@ -152,9 +70,17 @@ class Payload:
         self.needed = False
 
     async def upload(self, payloads: Sequence[Buffer | AsyncIterable[Buffer]]) -> None:
-        """Store all of them, at once."""
-        pairs = zip(self._keys, payloads, strict=True)
-        await together(*(self._o.io.put(key, data) for key, data in pairs))
+        """Store all of them: several at once, where that costs no memory."""
+        streams = [data for data in payloads if isinstance(data, AsyncIterable)]
+        async with AsyncExitStack() as stack:
+            for stream in streams:
+                if isinstance(stream, AsyncGenerator):
+                    await stack.enter_async_context(aclosing(stream))
+            puts = [
+                partial(self._o.io.put, key, data)
+                for key, data in zip(self._keys, payloads, strict=True)
+            ]
+            await some_at_once(_STREAMS_AT_ONCE if streams else _AT_ONCE, puts)
 
     def release(self) -> None:
         """No commit refers to them, nor may one yet appear."""
@@ -177,7 +103,7 @@ async def save(o: Opened, draft: Draft, version: Version | None, policy: OnConfl
         version = version or first_version(o.descriptor.version_digits)
         if draft.payloads:
             await payload.upload(draft.payloads)
-        return await save_at(o, draft, version, policy, payload)
+        return await save_at(o, await draft.finished(), version, policy, payload)
     finally:
         await payload.end()
 
@@ -195,7 +121,7 @@ async def _save_next(o: Opened, draft: Draft, payload: Payload) -> Saved:
         listed, _ = await both(look(), payload.upload(draft.payloads))
     else:
         listed = await look()
-    return await _commit_next(o, draft, payload, listed, known)
+    return await _commit_next(o, await draft.finished(), payload, listed, known)
 
 
 async def _commit_next(

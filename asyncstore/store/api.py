@@ -112,7 +112,7 @@ class AsyncStore(StoreBase, MappingReads):
                 ),
             )
         place, fetched = await self._fetch(key, version, verify, output_dir)
-        return await place.registry.materialize(fetched, as_type)
+        return await place.registry.materialize(fetched, as_type, output_dir)
 
     async def load_record(
         self,
@@ -125,7 +125,7 @@ class AsyncStore(StoreBase, MappingReads):
     ) -> ObjectRecord:
         """Load an object together with where it came from; resolves a key as :meth:`load` does."""
         place, fetched = await self._fetch(key, version, verify, output_dir)
-        value = await place.registry.materialize(fetched, as_type)
+        value = await place.registry.materialize(fetched, as_type, output_dir)
         return place.registry.record_of(fetched, value, place.location)
 
     async def _fetch(
