@@ -193,7 +193,7 @@ def _once_only() -> Any:
 
     class OnceOnly(AIOHTTPSession):  # type: ignore[misc]  # it has no types
         async def _get_session(self, proxy_url: Any) -> Any:
-            session = await super()._get_session(proxy_url)
+            session: Any = await super()._get_session(proxy_url)
             session._retry_connection = False  # there is no public switch against it
             return session
 
