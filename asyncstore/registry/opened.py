@@ -32,6 +32,7 @@ from asyncstore.errors import (
 )
 from asyncstore.names import escape_name
 from asyncstore.record import Record
+from asyncstore.registry.chunks import SharedChunks
 from asyncstore.versions import Version, format_version, version_key
 
 MANIFEST_CACHE: Final = 32 * 1024 * 1024
@@ -57,6 +58,7 @@ class Shared:
     descriptor: Descriptor | None = None
     records: ByteLRU[Kept] = field(default_factory=lambda: ByteLRU[Kept](MANIFEST_CACHE))
     locks: NameLocks = field(default_factory=NameLocks)
+    chunks: SharedChunks = field(default_factory=SharedChunks)
     long_names: dict[str, str] = field(default_factory=dict[str, str])
     newest: dict[str, Version] = field(default_factory=dict[str, Version])
     marked: set[str] = field(default_factory=set[str])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from asyncstore.backends.base import Buffer
@@ -13,6 +14,7 @@ from asyncstore.digests import Hasher
 from asyncstore.errors import BackendError, MaterializationError, RegistrySettingsConflict
 from asyncstore.record import FileEntry, Record, file_entry, new_commit
 from asyncstore.registry.base import metadata_of
+from asyncstore.registry.chunks import Chunk
 from asyncstore.registry.drafting import EMPTY, Draft, manifest_of
 from asyncstore.registry.fetching import AHEAD, chunk_of
 from asyncstore.registry.opened import Opened
@@ -42,14 +44,16 @@ class ObjectReader:
         self._verify: Verify = verify
         self._entry: FileEntry = manifest.files[0]
         self._position = 0
-        self._kept: tuple[int, bytes] | None = None
-        self._ahead: dict[int, asyncio.Task[bytes]] = {}
+        self._kept: tuple[int, Chunk] | None = None
+        self._ahead: dict[int, asyncio.Task[Chunk]] = {}
         self.name = found.name
         self.version = format_version(found.version)
         self.size = self._entry.n
         """Bytes in all."""
         self.hash = manifest.hash
         self.metadata: Mapping[str, Any] = metadata_of(manifest.metadata)
+        self.immutable = o.descriptor.version_objects and not o.descriptor.mutable
+        """Whether this version's number will never stand for other bytes."""
 
     def tell(self) -> int:
         """The position of the next byte."""
@@ -89,11 +93,11 @@ class ObjectReader:
     async def _part(self, start: int, end: int) -> bytes:
         """Verified bytes from ``start``: up to ``end``, or the end of its chunk."""
         at = start // self._entry.s
-        chunk = await self._chunk(at)
+        chunk = (await self._chunk(at)).data
         offset = start - at * self._entry.s
         return chunk[offset : offset + end - start]
 
-    async def _chunk(self, at: int) -> bytes:
+    async def _chunk(self, at: int) -> Chunk:
         if self._kept is not None and self._kept[0] == at:
             return self._kept[1]
         in_order = self._kept is not None and self._kept[0] == at - 1
@@ -120,8 +124,12 @@ class ObjectReader:
                 work = self._fetch(number)
                 self._ahead[number] = task_of(work, f"chunk {number} of {self.name}")
 
-    async def _fetch(self, at: int) -> bytes:
-        return await chunk_of(self._o, self._found, self._record, self._entry, at, self._verify)
+    async def _fetch(self, at: int) -> Chunk:
+        fetch = partial(chunk_of, self._o, self._found, self._record, self._entry, at, self._verify)
+        if self._verify != "integrity":  # "full" asks again, "none" has not been checked
+            return Chunk(await fetch())
+        key = (self._found.name, self._record.line.commit, at)
+        return await self._o.shared.chunks.get(key, fetch)
 
     async def aclose(self) -> None:
         """Stop what is being read ahead. Leaving ``open_reader`` does it."""
