@@ -107,7 +107,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run the code that the documentation shows."""
     install(session, "test")
-    session.run("pytest", "tests/test_docs.py", *session.posargs)
+    session.run("pytest", "tests/test_docs.py", "tests/test_web_docs.py", *session.posargs)
 
 
 @nox.session
