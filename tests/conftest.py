@@ -29,7 +29,7 @@ _BELOW = {"test_local_backend", "test_local_places", "test_sync"}
 
 _MEASURE = {
     "test_discovery_speed", "test_kill", "test_processes", "test_s3_clients", "test_s3_faults",
-    "test_stalls",
+    "test_stalls", "test_web_example",
 }  # fmt: skip
 """Modules that measure time or need every core: nothing else runs beside them."""
 
