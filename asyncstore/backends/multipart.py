@@ -13,7 +13,7 @@ from asyncstore.concurrency import SMALL, first_error, maybe_in_worker, task_of,
 from asyncstore.errors import BackendError
 
 AT_ONCE: Final = 4
-"""Parts of one object that are on their way; one more is being filled."""
+"""Parts of one object that are being filled or on their way."""
 
 _ABANDON_GRACE: Final = 5.0
 _GROWTH: Final = 2000
@@ -49,7 +49,7 @@ async def _send(
     store: Multipart,
     key: str,
     upload: str,
-    parts: AsyncIterable[Buffer],
+    parts: AsyncGenerator[Buffer],
 ) -> None:
     turns = asyncio.Semaphore(AT_ONCE)
     tags: dict[int, str] = {}
@@ -64,8 +64,11 @@ async def _send(
     numbers = count(1)
     try:
         async with asyncio.TaskGroup() as group:
-            async for part in parts:
-                await turns.acquire()
+            while True:
+                await turns.acquire()  # before the part is there: it takes memory
+                part = await anext(parts, None)
+                if part is None:
+                    break
                 size += memoryview(part).nbytes
                 group.create_task(send(next(numbers), part))
                 del part  # else this frame keeps it while the next one is being filled
