@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from asyncstore.materializers.arrays import NumpyDictMaterializer, NumpyMaterializer
 from asyncstore.materializers.base import (
     Advises,
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 
+@cache  # a table never changes, and checking that each is a materializer takes a millisecond
 def default_materializers(*, allow_pickle: bool = False) -> Materializers:
     """A table with all that asyncstore has. Making it imports none of the libraries they are for.
 

@@ -157,8 +157,11 @@ class Materializers:
 
     def extended(self, materializers: Iterable[Materializer]) -> Materializers:
         """A table with these added; a known id is replaced."""
+        added = list(materializers)
+        if not added:
+            return self
         return Materializers(
-            [*self, *materializers], allow_pickle=self._allow_pickle, problems=self._problems
+            [*self, *added], allow_pickle=self._allow_pickle, problems=self._problems
         )
 
     def preceded(

@@ -6,11 +6,13 @@ aiobotocore is imported here and only when a client is first made.
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import os
 import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -101,6 +103,22 @@ async def lease(options: S3Options) -> Lease:
     shared.users += 1
     return Lease(options, owner, shared)
 
+
+_OPERATIONS: Final = {
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CreateMultipartUpload",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetObject",
+    "HeadObject",
+    "ListObjectsV2",
+    "PutObject",
+    "UploadPart",
+}
+
+_SERVICES: Final = {"s3", "sts", "sso", "sso-oidc", "oidc", "portal.sso", "signin"}
+"""What is asked of AWS: objects, and credentials for them."""
 
 _LOADING: Final = threading.Lock()
 _LOADED: Final[dict[str, Any]] = {}
@@ -212,11 +230,66 @@ def _quick_loader() -> Any:
         def load_file(self, file_path: str) -> Any:
             for path, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
                 if os.path.isfile(path):
-                    with opened(path, "rb") as file:
-                        return msgspec.json.decode(file.read())
+                    with opened(path, "rb") as file, _no_collection():
+                        return _what_is_used(msgspec.json.decode(file.read()))
             return None
 
     return QuickLoader()
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """Without garbage collection, for milliseconds: there is none in what is being decoded.
+
+    Many new objects set off a collection of all there are, which holds up every thread.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _what_is_used(description: Any) -> Any:
+    """The description of S3 with the operations that are used here; any other as it is.
+
+    All of it is some 100,000 objects, which garbage collection goes through again and again, and
+    of which each client makes more. The same for the endpoints of all services of AWS.
+    """
+    if not isinstance(description, dict):
+        return description
+    found: dict[str, Any] = description
+    if "partitions" in found and "version" in found:
+        for partition in found["partitions"]:
+            services = partition.get("services", {})
+            partition["services"] = {
+                name: service for name, service in services.items() if name in _SERVICES
+            }
+        return found
+    if found.get("metadata", {}).get("serviceId") != "S3" or "operations" not in found:
+        return found
+    operations = {
+        name: operation for name, operation in found["operations"].items() if name in _OPERATIONS
+    }
+    shapes: dict[str, Any] = {}
+    _collect(operations, found["shapes"], shapes)
+    return {**found, "operations": operations, "shapes": shapes}
+
+
+def _collect(part: Any, known: dict[str, Any], shapes: dict[str, Any]) -> None:
+    """Add the shapes that a part of the description refers to, and what those refer to."""
+    if isinstance(part, list):
+        for each in part:
+            _collect(each, known, shapes)
+    elif isinstance(part, dict):
+        name = part.get("shape")
+        if isinstance(name, str) and name in known and name not in shapes:
+            shapes[name] = known[name]
+            _collect(known[name], known, shapes)
+        for each in part.values():
+            _collect(each, known, shapes)
 
 
 def _addressing(options: S3Options) -> str:
