@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from asyncstore.backends.base import Backend, CreatesNext, PutReply, PutStatus
 from asyncstore.backends.bounded import BoundedBackend
@@ -181,8 +181,8 @@ async def _settle(
 
 
 async def _put(backend: Backend, key: str, record: bytes, over: Slot) -> PutReply:
-    if over.newest is not None and isinstance(backend, CreatesNext):
-        return await backend.put_next(key, record, newest=over.newest)
+    if over.newest is not None:  # only where the backend can
+        return await cast("CreatesNext", backend).put_next(key, record, newest=over.newest)
     return await backend.put_if(key, record, tag=over.tag)
 
 

@@ -116,7 +116,10 @@ class BoundedBackend:
         self._slots = slots or Slots(_SLOTS)
         self._on_send: Callable[[], None] | None = None
         self._deadline: float | None = None
+        # Asked for once: to see whether an object fits a protocol takes microseconds.
         self._remote = inner.capabilities.remote
+        self._multipart = inner if isinstance(inner, Multipart) else None
+        self._next = inner if isinstance(inner, CreatesNext) else None
         self._retries = retries or RetryPolicy()
         self._budget = Budget(self._retries.budget)
         self._hedges = Budget(self._retries.hedge_budget)
@@ -189,7 +192,7 @@ class BoundedBackend:
 
     async def put(self, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
         """Store unconditionally; a stream is bounded by whoever feeds it."""
-        if isinstance(self.inner, Multipart):
+        if self._multipart is not None:
             return await put_in_parts(self, key, data)
         if not isinstance(data, (bytes, bytearray, memoryview)):
             return await self._put_stream(key, data)
@@ -205,9 +208,9 @@ class BoundedBackend:
 
     @property
     def _parts(self) -> Multipart:
-        if not isinstance(self.inner, Multipart):
+        if self._multipart is None:
             raise BackendCapabilityError(f"{self.uri} does not store objects in parts")
-        return self.inner
+        return self._multipart
 
     async def put_whole(self, key: str, data: Buffer) -> None:
         """Store in one request."""
@@ -267,12 +270,12 @@ class BoundedBackend:
     @property
     def creates_next(self) -> bool:
         """Whether :meth:`put_next` may be asked."""
-        return isinstance(self.inner, CreatesNext)
+        return self._next is not None
 
     async def put_next(self, key: str, data: Buffer, *, newest: str) -> PutReply:
         """Look at the listing and create, in one request of a backend that can."""
-        inner = self.inner
-        if not isinstance(inner, CreatesNext):
+        inner = self._next
+        if inner is None:
             raise BackendCapabilityError(f"{self.uri} cannot list and create in one request")
         try:
             return await self._send(

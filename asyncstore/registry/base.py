@@ -189,6 +189,8 @@ class RegistryBase:
         likely are; where they turn out otherwise it is done again.
         """
         descriptor = self._shared.descriptor
+        if descriptor is not None and not self._io.capabilities.remote:
+            return await operation(self._opened(descriptor))  # one request, which is bounded itself
         io = self._io.until(asyncio.get_running_loop().time() + self._timeout)
         if descriptor is not None:
             return await operation(Opened(io, descriptor, self._shared, self._timeout))

@@ -74,7 +74,6 @@ async def _fetch_once(o: Opened, found: Found, verify: Verify, deadline: float) 
         raise Moved
     if manifest.materializer == PATH_ID:  # files go to a folder, and not through memory
         return Fetched(found.name, found.version, record, manifest, {}, found)
-    o = o.until(deadline + manifest.size / SLOWEST)
     files = {
         entry.p: _inline_file(found, record, entry, verify)
         for entry in manifest.files
@@ -82,6 +81,7 @@ async def _fetch_once(o: Opened, found: Found, verify: Verify, deadline: float) 
     }
     payload = [entry for entry in manifest.files if entry.b is not None]
     if payload:
+        o = o.until(deadline + manifest.size / SLOWEST)
         fetched = await together(*(_payload_file(o, found, record, e, verify) for e in payload))
         files.update(zip([entry.p for entry in payload], fetched, strict=True))
     return Fetched(found.name, found.version, record, manifest, files, found)
