@@ -157,16 +157,17 @@ def _told(what: str, winners: int, replies: list[PutReply]) -> str:
     return f"of {len(replies)} to {what} exactly one must succeed, and {count}{because}"
 
 
-async def confirm(backend: Backend) -> None:
+async def confirm(backend: Backend) -> bool:
     """Ask once whether creation is conditional, before the first write of a process.
 
     A service behind the same address may have been exchanged since the registry was made. One
-    request, where the probe is there already.
+    request, where the probe is there already. False where there was no answer that tells: then
+    the commit will see, and the next write asks again.
     """
     for _ in range(2):
         reply = await backend.put_if(PROBE, b"probe", tag=None)
         if reply.status is not PutStatus.DONE:
-            return  # refused; or it cannot be told, and the commit will see
+            return reply.status is PutStatus.REFUSED
     raise BackendCapabilityError(
         f"{backend.uri} created {PROBE} twice: it ignores If-None-Match, so two writers would "
         f"overwrite each other. Use another service{_OR_ALONE}"

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from asyncstore.errors import BackendError, RegistrySettingsConflict
+from asyncstore.errors import RegistrySettingsConflict
 
 _RESERVE: Final = 10.0
 """Repetitions that may come before any request has paid for one."""
@@ -73,8 +73,3 @@ class Budget:
             return False
         self._left -= 1
         return True
-
-
-def is_worth_repeating(error: BackendError) -> bool:
-    """Whether the same request may well succeed in a moment."""
-    return error.transient

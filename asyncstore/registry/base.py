@@ -220,8 +220,7 @@ class RegistryBase:
         """The registry, or None where there is none; what it is on was tried out once."""
         if not self._io.capabilities.remote or self._shared.confirmed:
             return await self.open_to_read()
-        opened, _ = await both(self.open_to_read(), confirm(self._io))
-        self._shared.confirmed = True
+        opened, self._shared.confirmed = await both(self.open_to_read(), confirm(self._io))
         return opened
 
     async def open_to_write(self) -> Opened:
