@@ -105,9 +105,14 @@ def test_overwriting_and_deleting_never_shows_a_reader_anything_torn(gateways: l
     prefix = make(gateways, mutable=True)
     jobs = [(overwrite_and_delete, 20)] * (WRITERS - 2) + [(load_many, 150)] * 2
     answers = at_once(gateways, prefix, jobs)
-    no_errors(answers)
+    no_errors(answers[-2:])
+    # Ceph answers 500 to the loser of a race, which tells nothing. Where three others have replaced
+    # the record by the time it is read back, nobody can tell any more, and the writer is told so.
+    errors = [error for answer in answers for error in answer.errors]
+    assert all(error.startswith("CommitUnknown: ") for error in errors), errors
     seen = answers[-1].results + answers[-2].results
-    print(f"{len(seen)} of 300 loads found it, {len(set(seen))} kinds of size and content")
+    print(f"{len(seen)} of 300 loads found it, {len(set(seen))} kinds of size and content; "
+          f"{len(errors)} of {WRITERS - 2} writers met a doubt")  # fmt: skip
     assert seen, "the readers never saw the object"
     assert set(seen) <= {(10, 1), (LARGE, 1)}, "a torn value was loaded"
 
