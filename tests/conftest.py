@@ -27,21 +27,22 @@ _BELOW = {"test_local_backend", "test_local_places", "test_sync"}
 """Modules that call on purpose what blocks, from a test that runs a loop as well."""
 
 
-_MEASURE = {
-    "test_discovery_speed", "test_kill", "test_processes", "test_s3_clients", "test_s3_faults",
-    "test_stalls", "test_web_example",
+_ALONE = {
+    "test_discovery_speed", "test_docs", "test_kill", "test_processes", "test_s3_clients",
+    "test_s3_faults", "test_stalls", "test_web_example",
 }  # fmt: skip
-"""Modules that measure time or need every core: nothing else runs beside them."""
+"""Modules that measure time or need every core, so that nothing else may run beside them, and one
+whose tests build on each other, so that one process has to run them all."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem in _MEASURE:
+        if item.path.stem in _ALONE:
             item.add_marker("alone")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: the test measures time, and runs by itself")
+    config.addinivalue_line("markers", "alone: the test runs by itself, in one process")
     config.addinivalue_line(
         "markers", "leaves_staging: the test kills writers, which cannot clean up behind them"
     )
