@@ -347,7 +347,9 @@ async def failing(
     else:
         counting.fail(n=10_000, status=request.param)
     uri = s3_uri(url, fresh_name())
-    async with AsyncRegistry(uri, operation_timeout=0.5, **KEYS) as registry:
+    repeated = request.param in {"nobody", 500, 503}  # until the time is up
+    timeout = 0.5 if repeated else 30.0
+    async with AsyncRegistry(uri, operation_timeout=timeout, **KEYS) as registry:
         yield registry
 
 

@@ -19,6 +19,9 @@ _ABANDON_GRACE: Final = 5.0
 _GROWTH: Final = 2000
 """Parts after which each is four times as large: 10,000 are the most, and 5 TiB must fit."""
 
+_BUFFERS: Final = (bytes, bytearray, memoryview)
+_NOTHING: Final = memoryview(b"")
+
 
 async def put_in_parts(store: Multipart, key: str, data: Buffer | AsyncIterable[Buffer]) -> None:
     """Store an object in parts, or in one request where there is no second part.
@@ -94,13 +97,14 @@ async def parts_of(data: Buffer | AsyncIterable[Buffer], part_size: int) -> Asyn
     number = 1
     held: list[Buffer] = []
     have = 0
-    async for piece in _pieces(data):
+    async for piece in _one(data) if isinstance(data, _BUFFERS) else data:
         view = memoryview(piece).cast("B")
+        del piece  # nothing here keeps what was handed over while the next piece is awaited
         while view.nbytes:
             room = _size_of(number, part_size) - have
             held.append(view[:room])
             have += min(room, view.nbytes)
-            view = view[room:]
+            view = view[room:] if view.nbytes > room else _NOTHING
             if have == _size_of(number, part_size):
                 part = await _joined(held)
                 held, have = [], 0
@@ -115,12 +119,8 @@ def _size_of(number: int, part_size: int) -> int:
     return int(part_size * 4 ** ((number - 1) // _GROWTH))
 
 
-async def _pieces(data: Buffer | AsyncIterable[Buffer]) -> AsyncGenerator[Buffer]:
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        yield data
-        return
-    async for piece in data:
-        yield piece
+async def _one(data: Buffer) -> AsyncGenerator[Buffer]:
+    yield data
 
 
 async def _joined(pieces: list[Buffer]) -> Buffer:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 
+from asyncstore.buffers import buffer
 from asyncstore.errors import MaterializationError
 
 
@@ -22,7 +23,7 @@ class LocalFile:
     executable: bool
     identity: tuple[int, ...] = field(repr=False)
 
-    def read(self, start: int, length: int) -> tuple[bytes, bytes]:
+    def read(self, start: int, length: int) -> tuple[memoryview, bytes]:
         """Bytes and their SHA-256, in a worker thread.
 
         Raises MaterializationError if it is no longer the file that was looked at.
@@ -34,12 +35,12 @@ class LocalFile:
         try:
             if identity_of(os.fstat(fd)) != self.identity:
                 raise changed(self.path)
-            data = os.pread(fd, length, start)
-            while len(data) < length:  # a signal, or a file system of its own mind
-                more = os.pread(fd, length - len(data), start + len(data))
+            data, have = buffer(length), 0
+            while have < length:
+                more = os.preadv(fd, [data[have:]], start + have)
                 if not more:
                     raise changed(self.path)
-                data += more
+                have += more
         finally:
             os.close(fd)
         return data, hashlib.sha256(data).digest()

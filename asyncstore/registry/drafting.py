@@ -141,6 +141,7 @@ async def _stream(
             async for data, leaf in chunks:
                 hasher.add(leaf, len(data))
                 yield data
+                del data  # else it stays in memory until the next one is there
         digests[path] = hasher.digest()
 
 

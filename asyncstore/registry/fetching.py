@@ -123,6 +123,7 @@ async def chunks_of(
     async with aclosing(contents_of(o, found, record, [entry], verify)) as chunks:
         async for chunk in chunks:
             yield chunk
+            del chunk
 
 
 async def contents_of(
@@ -144,6 +145,7 @@ async def contents_of(
     async with aclosing(in_order(calls, ahead=ahead)) as chunks:
         async for chunk in chunks:
             yield chunk
+            del chunk  # else it stays in memory until the next one is there
 
 
 async def chunk_of(

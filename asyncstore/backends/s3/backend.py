@@ -32,6 +32,7 @@ _MAY_BE_STYLE: Final = (PutStatus.REFUSED, PutStatus.UNKNOWN)
 """What a service may answer to a tag in quotes that it takes without them only."""
 
 _READ: Final = 256 * 1024
+_ROOM: Final = 256 * 1024 * 1024
 _PAST_ALL: Final = "\U0010ffff"
 _BATCH: Final = 1000
 _WHOLE: Final = 1024 * 1024
@@ -244,12 +245,11 @@ class S3Backend:
     async def _body(self, data: Buffer) -> dict[str, Any]:
         """The bytes as a client takes them without a copy, and their checksum."""
         large = memoryview(data).nbytes > SMALL
-        sent = data if isinstance(data, bytes) else await maybe_in_worker(large, bytes, data)
-        found: dict[str, Any] = {"Body": _Body(sent) if large else sent}
+        found: dict[str, Any] = {"Body": _Body(data) if large else bytes(data)}
         if self._address.options.checksum == "md5":
-            found["ContentMD5"] = await maybe_in_worker(large, _md5, sent)
+            found["ContentMD5"] = await maybe_in_worker(large, _md5, data)
         elif self._address.options.checksum == "crc32":
-            found["ChecksumCRC32"] = await maybe_in_worker(large, _crc32, sent)
+            found["ChecksumCRC32"] = await maybe_in_worker(large, _crc32, data)
         return found
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -383,17 +383,31 @@ class S3Backend:
 
 
 class _Body(io.BytesIO):
-    """Bytes to be sent, without a copy: aiohttp asks for a buffer to learn their size.
+    """Any buffer to be sent piece by piece, without a copy of the whole.
 
-    A plain one, which shares the bytes it is made of, copies all of them for that.
+    A plain one copies what is not bytes, and all of it where aiohttp asks for its size.
     """
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._data = data
+    def __init__(self, data: Buffer) -> None:
+        super().__init__()
+        self._data = memoryview(data).cast("B")
+        self._at = 0
 
     def getbuffer(self) -> memoryview:
         return memoryview(self._data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        start = self._at
+        self._at = len(self._data) if size is None or size < 0 else start + size
+        return self._data[start : self._at].tobytes()
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
+        self._at = max(0, origin + offset)
+        return self._at
 
 
 def _tag(reply: dict[str, Any]) -> str:
@@ -406,26 +420,28 @@ def _unquoted(etag: str) -> str:
 
 
 async def _read(body: Any, expected: int) -> bytes:
-    """So many bytes of a body. A large one is joined in a worker, off the event loop."""
+    """So many bytes of a body."""
     if expected <= _READ:
         data: bytes = await body.read(expected) if expected else b""
         if len(data) == expected:
             return data
-        pieces, have = [data], len(data)
     else:
-        pieces, have = [], 0
+        data = b""
+    # Written into room that is there from the start, and handed over as it is: the bytes are in
+    # memory once. Only a lying size has no room, and grows as it comes.
+    whole = io.BytesIO(bytes(min(expected, _ROOM)))
+    have = whole.write(data)
     while have < expected:
         piece: bytes = await body.read(min(_READ, expected - have))
         if not piece:
             raise BackendError(f"the body ends after {have} of {expected} bytes", transient=True)
-        pieces.append(piece)
-        have += len(piece)
-    return await maybe_in_worker(have > _READ, b"".join, pieces)
+        have += whole.write(piece)
+    return whole.getvalue()
 
 
-def _md5(data: bytes) -> str:
+def _md5(data: Buffer) -> str:
     return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
-def _crc32(data: bytes) -> str:
+def _crc32(data: Buffer) -> str:
     return b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
