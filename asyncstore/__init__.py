@@ -29,6 +29,7 @@ from asyncstore.errors import (
     UnsupportedFormatError,
 )
 from asyncstore.mounts import StoreMount
+from asyncstore.progress import OnProgress, ProgressEvent
 from asyncstore.registry import AsyncRegistry, ObjectReader, ObjectWriter
 from asyncstore.results import BatchResult, ObjectRecord
 from asyncstore.settings import DiscoveryPolicy, Settings
@@ -51,6 +52,8 @@ __all__ = [
     "ObjectReader",
     "ObjectRecord",
     "ObjectWriter",
+    "OnProgress",
+    "ProgressEvent",
     "RegistryObjectNotFound",
     "RegistrySettingsConflict",
     "RegistryVersionConflict",

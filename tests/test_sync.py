@@ -39,9 +39,10 @@ def test_every_public_method_has_its_synchronous_form() -> None:
     own_ways = {"aclose", "within", "open_reader", "open_writer"}
     inner = {  # what a store asks of a registry, and no user of either
         "backend", "copy_from", "delete_exactly", "discovery", "draft", "encode", "fetch",
-        "fetch_found", "materialize", "move_from", "open_to_read", "open_to_change",
+        "fetch_found", "materialize", "meter", "move_from", "open_to_read", "open_to_change",
         "open_to_write", "place_to_read",
         "place_to_write", "probe", "reading", "record_of", "save_one", "users",
+        "watching",
     }  # fmt: skip
     for asynchronous, synchronous in ((AsyncStore, Store), (AsyncRegistry, Registry)):
         public = {name for name in dir(asynchronous) if not name.startswith("_")}

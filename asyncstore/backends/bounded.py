@@ -18,7 +18,7 @@ from asyncstore.backends.base import (
     PutReply,
     PutStatus,
 )
-from asyncstore.backends.multipart import put_in_parts
+from asyncstore.backends.multipart import parts_of, put_in_parts
 from asyncstore.backends.retries import Budget, RetryPolicy
 from asyncstore.concurrency import first_of, late_result
 from asyncstore.errors import BackendCapabilityError, BackendError, BackendTimeout
@@ -26,6 +26,7 @@ from asyncstore.errors import BackendCapabilityError, BackendError, BackendTimeo
 T = TypeVar("T")
 
 _SLOTS: Final = 64
+_PIECE: Final = 8 * 1024 * 1024
 
 SLOWEST: Final = 512 * 1024
 """Bytes a second below which a transfer counts as hung."""
@@ -71,14 +72,24 @@ class _Lending:
     piece may load something in between.
     """
 
-    def __init__(self, turn: _Turn, pieces: AsyncIterable[Buffer]) -> None:
+    def __init__(
+        self,
+        turn: _Turn,
+        pieces: AsyncIterable[Buffer],
+        on_stored: Callable[[int], None] | None,
+    ) -> None:
         self._turn = turn
         self._pieces = aiter(pieces)
+        self._on_stored = on_stored
+        self._given = 0
 
     def __aiter__(self) -> _Lending:
         return self
 
     async def __anext__(self) -> Buffer:
+        if self._on_stored is not None and self._given:  # who asks for more has stored that
+            self._on_stored(self._given)
+        self._given = 0
         self._turn.give()
         try:
             piece = await anext(self._pieces)
@@ -86,6 +97,7 @@ class _Lending:
             await self._turn.take()
             raise
         await self._turn.take()
+        self._given = memoryview(piece).nbytes
         return piece
 
 
@@ -115,6 +127,7 @@ class BoundedBackend:
         self._patience = patience
         self._slots = slots or Slots(_SLOTS)
         self._on_send: Callable[[], None] | None = None
+        self._on_stored: Callable[[int], None] | None = None
         self._deadline: float | None = None
         # Asked for once: to see whether an object fits a protocol takes microseconds.
         self._remote = inner.capabilities.remote
@@ -137,6 +150,12 @@ class BoundedBackend:
         """
         view = self._view()
         view._deadline = deadline
+        return view
+
+    def watched(self, on_stored: Callable[[int], None]) -> BoundedBackend:
+        """The same backend, which says how many bytes of a ``put`` were stored, piece by piece."""
+        view = self._view()
+        view._on_stored = on_stored
         return view
 
     def _view(self) -> BoundedBackend:
@@ -197,7 +216,14 @@ class BoundedBackend:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             return await self._put_stream(key, data)
         size = memoryview(data).nbytes
-        return await self._repeat("writing", key, size, lambda: self.inner.put(key, data))
+        if self._on_stored is not None and size > _PIECE:
+            return await self._put_stream(key, parts_of(data, _PIECE))
+        await self._repeat("writing", key, size, lambda: self.inner.put(key, data))
+        return self._stored(size)
+
+    def _stored(self, size: int) -> None:
+        if self._on_stored is not None:
+            self._on_stored(size)
 
     # -- parts: what put_in_parts asks for; only where the backend has them ------------------
 
@@ -216,6 +242,7 @@ class BoundedBackend:
         """Store in one request."""
         size = memoryview(data).nbytes
         await self._repeat("writing", key, size, lambda: self._parts.put_whole(key, data))
+        self._stored(size)
 
     async def begin_parts(self, key: str) -> str:
         """Start an upload."""
@@ -223,12 +250,15 @@ class BoundedBackend:
 
     async def put_part(self, key: str, upload: str, number: int, data: Buffer) -> str:
         """Store a part."""
-        return await self._repeat(
+        size = memoryview(data).nbytes
+        tag = await self._repeat(
             f"writing part {number} of",
             key,
-            memoryview(data).nbytes,
+            size,
             lambda: self._parts.put_part(key, upload, number, data),
         )
+        self._stored(size)
+        return tag
 
     async def finish_parts(self, key: str, upload: str, tags: Sequence[str], size: int) -> None:
         """Make the object visible; putting it together may take the service a while."""
@@ -251,7 +281,7 @@ class BoundedBackend:
         try:
             if self._on_send is not None:
                 self._on_send()
-            await self.inner.put(key, _Lending(turn, pieces))
+            await self.inner.put(key, _Lending(turn, pieces, self._on_stored))
         finally:
             turn.give()
 

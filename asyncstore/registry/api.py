@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncstore.errors import RegistryVersionConflict, StoreKeyFormatError
 from asyncstore.keys import split_name
+from asyncstore.progress import OnProgress
 from asyncstore.registry.base import (
     check_policy,
     check_verify,
@@ -50,7 +51,9 @@ class AsyncRegistry(WritableRegistry):
     A name may carry its version: ``"model@1.0.0"`` is ``"model"`` with ``version="1.0.0"``.
     """
 
-    async def update(self, other: Mapping[str, Any] | AsyncRegistry) -> None:
+    async def update(
+        self, other: Mapping[str, Any] | AsyncRegistry, *, on_progress: OnProgress | None = None
+    ) -> None:
         """Save every item of a mapping, or copy every version of every object of a registry."""
         if isinstance(other, AsyncRegistry):
             pairs = [
@@ -58,16 +61,21 @@ class AsyncRegistry(WritableRegistry):
                 for name, versions in (await other.list_objects_and_versions()).items()
                 for version in versions
             ]
-            done = await run_batch(
-                [f"{name}@{version}" for name, version in pairs],
-                lambda at: self.copy_from(other, *pairs[at], target=pairs[at][0]),
-            )
+
+            async def one(at: int) -> None:
+                name, version = pairs[at]
+                watched = self.watching(on_progress, "copy", f"{name}@{version}")
+                await watched.copy_from(other, name, version, target=name)
+                watched.meter.end()
+
+            done = await run_batch([f"{name}@{version}" for name, version in pairs], one)
         elif isinstance(other, Mapping):
             keys = list(other)
             for key in keys:
                 split_name(key)
                 await self.encode(other[key], None)  # refused before anything is written
-            done = await self.save(keys, [other[key] for key in keys])
+            objects = [other[key] for key in keys]
+            done = await self.save(keys, objects, on_progress=on_progress)
         else:
             raise StoreKeyFormatError(
                 f"update takes a mapping of names, or another registry, got {type(other).__name__}"
@@ -86,12 +94,15 @@ class AsyncRegistry(WritableRegistry):
         target_version: str | None = None,
         on_conflict: OnConflict | None = None,
         verify: Verify = "integrity",
+        on_progress: OnProgress | None = None,
     ) -> str:
         """Copy a version under another name or number, bytes and manifest; never decodes it."""
-        copied = await self.copy_from(
+        watched = self.watching(on_progress, "copy", source)
+        copied = await watched.copy_from(
             self, source, source_version, target=target, target_version=target_version,
             on_conflict=on_conflict, verify=verify,
         )  # fmt: skip
+        watched.meter.end()
         return format_version(copied.target)
 
     async def move(
@@ -103,12 +114,15 @@ class AsyncRegistry(WritableRegistry):
         target_version: str | None = None,
         on_conflict: OnConflict | None = None,
         verify: Verify = "integrity",
+        on_progress: OnProgress | None = None,
     ) -> str:
         """Copy, read the copy back and check it, then delete exactly what was copied."""
-        copied = await self.move_from(
+        watched = self.watching(on_progress, "move", source)
+        copied = await watched.move_from(
             self, source, source_version, target=target, target_version=target_version,
             on_conflict=on_conflict, verify=verify,
         )  # fmt: skip
+        watched.meter.end()
         return format_version(copied.target)
 
     async def copy_from(

@@ -31,6 +31,7 @@ from asyncstore.errors import (
 from asyncstore.materializers import Encoded, Materializer
 from asyncstore.materializers.files import PATH_ID
 from asyncstore.materializers.values import from_tree, to_tree
+from asyncstore.progress import UNWATCHED, Meter, OnProgress, Operation
 from asyncstore.registry.coding import Coding
 from asyncstore.registry.drafting import Draft, make_draft
 from asyncstore.registry.exporting import export
@@ -120,6 +121,7 @@ class RegistryBase:
         self._coding = Coding(materializers, allow_pickle=allow_pickle, entry_points=entry_points)
         self._shared = Shared()
         self._known: Opened | None = None
+        self._meter = UNWATCHED
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
@@ -163,6 +165,26 @@ class RegistryBase:
         view._known = None
         return view
 
+    def watching(
+        self: Self, on_progress: OnProgress | None, operation: Operation, key: str
+    ) -> Self:
+        """A view of this registry for one operation, whose progress is reported under ``key``."""
+        if on_progress is None:
+            return self
+        if not callable(on_progress):
+            raise RegistrySettingsConflict(
+                f"on_progress={on_progress!r:.80}: expected something that takes a ProgressEvent"
+            )
+        view = copy.copy(self)
+        view._meter = Meter(on_progress, operation, key)
+        view._known = None
+        return view
+
+    @property
+    def meter(self) -> Meter:
+        """What counts the bytes of the operation that this view is for."""
+        return self._meter
+
     async def open_to_read(self) -> Opened | None:
         """The registry as it is, or None where there is none yet. Creates nothing."""
         descriptor = self._shared.descriptor
@@ -177,7 +199,7 @@ class RegistryBase:
 
     def _opened(self, descriptor: Descriptor) -> Opened:
         if self._known is None or self._known.descriptor is not descriptor:
-            self._known = Opened(self._io, descriptor, self._shared, self._timeout)
+            self._known = Opened(self._io, descriptor, self._shared, self._timeout, self._meter)
         return self._known
 
     async def reading(
@@ -193,8 +215,8 @@ class RegistryBase:
             return await operation(self._opened(descriptor))  # one request, which is bounded itself
         io = self._io.until(asyncio.get_running_loop().time() + self._timeout)
         if descriptor is not None:
-            return await operation(Opened(io, descriptor, self._shared, self._timeout))
-        assumed = Opened(io, self._wanted.new(), self._shared, self._timeout)
+            return await operation(Opened(io, descriptor, self._shared, self._timeout, self._meter))
+        assumed = Opened(io, self._wanted.new(), self._shared, self._timeout, self._meter)
 
         descriptor, result = await both(
             look_for(io, self._wanted, create=self._create), as_value(operation, assumed)
@@ -291,12 +313,12 @@ class RegistryBase:
         found = fetched.found
         for _ in range(_MOST_RESTARTS + 1):
             try:
-                return await export(o, fetched, output_dir, "integrity")
+                return await export(o, fetched, output_dir, fetched.verify)
             except Moved:
                 again = await find(o, found.name, found.version if found.pinned else None)
             if again is None:
                 raise o.not_found(found.name, found.version if found.pinned else None)
-            fetched = await fetch(o, again, "integrity", deadline=o.deadline())
+            fetched = await fetch(o, again, fetched.verify, deadline=o.deadline())
         raise BackendTimeout(f"{found.name!r} was overwritten faster than it could be written")
 
 

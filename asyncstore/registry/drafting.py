@@ -63,6 +63,7 @@ async def make_draft(
     contents: dict[str, Content] = {**encoded.files, **encoded.on_disk}
     sizes = [_size(content) for content in contents.values()]
     groups = lay_out(sizes, o.descriptor.inline_max)
+    o.meter.begin(sum(sizes), len(sizes))
     if groups is None:
         contents = {path: await _in_memory(content) for path, content in contents.items()}
     digests: dict[str, Digest] = dict(

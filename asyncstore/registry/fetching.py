@@ -44,6 +44,7 @@ class Fetched(msgspec.Struct, frozen=True):
     manifest: Manifest
     files: dict[str, bytes]
     found: Found
+    verify: Verify = "integrity"
 
 
 async def fetch(o: Opened, found: Found, verify: Verify, *, deadline: float) -> Fetched:
@@ -72,8 +73,9 @@ async def _fetch_once(o: Opened, found: Found, verify: Verify, deadline: float) 
     manifest = record.manifest
     if manifest is None:
         raise Moved
+    o.meter.begin(manifest.size, len(manifest.files))
     if manifest.materializer == PATH_ID:  # files go to a folder, and not through memory
-        return Fetched(found.name, found.version, record, manifest, {}, found)
+        return Fetched(found.name, found.version, record, manifest, {}, found, verify)
     files = {
         entry.p: _inline_file(found, record, entry, verify)
         for entry in manifest.files
@@ -99,18 +101,19 @@ async def _payload_file(
     o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
 ) -> bytes:
     """A whole file: in one request, or over a network a large one in several at once."""
-    if o.io.capabilities.remote and len(entry.chunks) > 1:
-        chunks = await some_at_once(
-            _AT_ONCE,
-            [
-                partial(chunk_of, o, found, record, entry, at, verify)
-                for at in range(len(entry.chunks))
-            ],
-        )
-        return await in_worker(b"".join, chunks)
+
+    async def chunk(at: int) -> bytes:
+        data = await chunk_of(o, found, record, entry, at, verify)
+        o.meter.moved(len(data))
+        return data
+
+    if (o.io.capabilities.remote or o.meter.watched) and len(entry.chunks) > 1:
+        calls = [partial(chunk, at) for at in range(len(entry.chunks))]
+        return await in_worker(b"".join, await some_at_once(_AT_ONCE, calls))
     key = o.payload_key(found.name, record.line.commit, entry.b or 0)
     blob = await o.io.get(key, start=entry.o, length=entry.n)
     if blob is not None and (verify == "none" or await in_worker(is_intact, entry, blob.data)):
+        o.meter.moved(len(blob.data))
         return blob.data
     await must_be_current(o, found, record)
     raise IntegrityError(_damaged(found, entry) if blob else _missing(found, entry))
@@ -144,6 +147,7 @@ async def contents_of(
     ahead = _AT_ONCE if small else AHEAD if o.io.capabilities.remote else 1
     async with aclosing(in_order(calls, ahead=ahead)) as chunks:
         async for chunk in chunks:
+            o.meter.moved(len(chunk))
             yield chunk
             del chunk  # else it stays in memory until the next one is there
 

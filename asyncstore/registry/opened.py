@@ -31,6 +31,7 @@ from asyncstore.errors import (
     RegistryObjectNotFound,
 )
 from asyncstore.names import escape_name
+from asyncstore.progress import UNWATCHED, Meter
 from asyncstore.record import Record
 from asyncstore.registry.chunks import SharedChunks
 from asyncstore.versions import Version, format_version, version_key
@@ -95,6 +96,7 @@ class Opened:
     descriptor: Descriptor
     shared: Shared
     timeout: float
+    meter: Meter = UNWATCHED
 
     @property
     def creates_next(self) -> bool:
@@ -103,7 +105,8 @@ class Opened:
 
     def until(self, deadline: float) -> Opened:
         """The same registry for one operation, whose requests all end by then."""
-        return Opened(self.io.until(deadline), self.descriptor, self.shared, self.timeout)
+        io = self.io.until(deadline)
+        return Opened(io, self.descriptor, self.shared, self.timeout, self.meter)
 
     def deadline(self) -> float:
         """When an operation that starts now has used up its time, by the loop's clock."""

@@ -16,6 +16,7 @@ from asyncstore.errors import (
 )
 from asyncstore.keys import split_name
 from asyncstore.mapping import MappingReads
+from asyncstore.progress import OnProgress
 from asyncstore.registry import listing
 from asyncstore.registry.base import (
     RegistryBase,
@@ -47,12 +48,15 @@ class ReadableRegistry(RegistryBase, MappingReads):
         verify: Verify = "integrity",
         as_type: type | None = None,
         output_dir: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Any:
         """Load an object, by default the newest version, verified; a sequence gives a BatchResult.
 
         ``verify="full"`` also asks the backend again instead of trusting any cache; with
         ``"none"`` unverified bytes may be decoded. ``as_type`` is the class to build where the
-        stored form does not say (dataclasses, enums).
+        stored form does not say (dataclasses, enums). What is stored as files is written to
+        ``output_dir``. ``on_progress`` is called with a :class:`~asyncstore.ProgressEvent` now and
+        then.
 
         Raises RegistryObjectNotFound, IntegrityError, MaterializationError, UnsupportedFormatError
         or BackendError.
@@ -62,11 +66,15 @@ class ReadableRegistry(RegistryBase, MappingReads):
             return await run_batch(
                 keys,
                 lambda at: self.load(
-                    keys[at], version, verify=verify, as_type=as_type, output_dir=output_dir
+                    keys[at], version, verify=verify, as_type=as_type, output_dir=output_dir,
+                    on_progress=on_progress,
                 ),
-            )
-        fetched = await self.fetch(key, version, verify=verify, output_dir=output_dir)
-        return await self.materialize(fetched, as_type, output_dir)
+            )  # fmt: skip
+        watched = self.watching(on_progress, "load", key)
+        fetched = await watched.fetch(key, version, verify=verify, output_dir=output_dir)
+        value = await watched.materialize(fetched, as_type, output_dir)
+        watched.meter.end()
+        return value
 
     async def load_record(
         self,
@@ -76,10 +84,14 @@ class ReadableRegistry(RegistryBase, MappingReads):
         verify: Verify = "integrity",
         as_type: type | None = None,
         output_dir: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> ObjectRecord:
         """Load an object together with its version, hash, metadata and time of creation."""
-        fetched = await self.fetch(key, version, verify=verify, output_dir=output_dir)
-        return self.record_of(fetched, await self.materialize(fetched, as_type, output_dir))
+        watched = self.watching(on_progress, "load", key)
+        fetched = await watched.fetch(key, version, verify=verify, output_dir=output_dir)
+        record = self.record_of(fetched, await watched.materialize(fetched, as_type, output_dir))
+        watched.meter.end()
+        return record
 
     def record_of(self, fetched: Fetched, value: Any, location: str | None = None) -> ObjectRecord:
         """A loaded object with where it came from."""
@@ -193,18 +205,25 @@ class ReadableRegistry(RegistryBase, MappingReads):
 
     @asynccontextmanager
     async def open_reader(
-        self, key: str, version: str | None = None, *, verify: Verify = "integrity"
+        self,
+        key: str,
+        version: str | None = None,
+        *,
+        verify: Verify = "integrity",
+        on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[ObjectReader]:
         """The raw bytes of an object, as an async context manager; see :class:`ObjectReader`."""
         name, text = split_name(key, version)
         check_verify(verify)
+        meter = self.watching(on_progress, "read", key).meter
         found = await self._must_find(name, text)
         o = await self.open_to_read()
         if o is None:
             raise not_found(self.uri, name, text)
-        reader = await open_object(o, found, verify)
+        reader = await open_object(o, found, verify, meter)
         try:
             yield reader
+            meter.end(whole=False)
         finally:
             await reader.aclose()
 

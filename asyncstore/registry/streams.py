@@ -12,6 +12,7 @@ from asyncstore.backends.base import Buffer
 from asyncstore.concurrency import SMALL, ended, maybe_in_worker, task_of, to_the_end
 from asyncstore.digests import Hasher
 from asyncstore.errors import BackendError, MaterializationError, RegistrySettingsConflict
+from asyncstore.progress import UNWATCHED, Meter
 from asyncstore.record import FileEntry, Record, file_entry, new_commit
 from asyncstore.registry.base import metadata_of
 from asyncstore.registry.chunks import Chunk
@@ -33,7 +34,9 @@ class ObjectReader:
     bytes are gone, reading raises BackendError instead of going on with other bytes.
     """
 
-    def __init__(self, o: Opened, found: Found, record: Record, verify: Verify) -> None:
+    def __init__(
+        self, o: Opened, found: Found, record: Record, verify: Verify, meter: Meter = UNWATCHED
+    ) -> None:
         manifest = record.manifest
         if manifest is None or len(manifest.files) != 1:
             count = len(manifest.files) if manifest else 0
@@ -42,6 +45,7 @@ class ObjectReader:
             )
         self._o, self._found, self._record = o, found, record
         self._verify: Verify = verify
+        self._meter = meter
         self._entry: FileEntry = manifest.files[0]
         self._position = 0
         self._kept: tuple[int, Chunk] | None = None
@@ -50,6 +54,7 @@ class ObjectReader:
         self.version = format_version(found.version)
         self.size = self._entry.n
         """Bytes in all."""
+        meter.begin(self.size, 1)
         self.hash = manifest.hash
         self.metadata: Mapping[str, Any] = metadata_of(manifest.metadata)
         self.immutable = o.descriptor.version_objects and not o.descriptor.mutable
@@ -74,6 +79,7 @@ class ObjectReader:
             part = await self._part(self._position, end)
             parts.append(part)
             self._position += len(part)
+            self._meter.moved(len(part))
         if len(parts) == 1:
             return parts[0]
         return await maybe_in_worker(sum(map(len, parts)) > SMALL, b"".join, parts)
@@ -137,14 +143,16 @@ class ObjectReader:
         await ended(tasks)
 
 
-async def open_object(o: Opened, found: Found, verify: Verify) -> ObjectReader:
+async def open_object(
+    o: Opened, found: Found, verify: Verify, meter: Meter = UNWATCHED
+) -> ObjectReader:
     """A reader on the version that was found; on the newest one now, where that is gone."""
     current: Found | None = found
     for _ in range(5):
         if current is None:
             raise o.not_found(found.name, found.version if found.pinned else None)
         try:
-            return ObjectReader(o, current, await fetch_record(o, current, verify), verify)
+            return ObjectReader(o, current, await fetch_record(o, current, verify), verify, meter)
         except Moved:
             current = await find(o, found.name, found.version if found.pinned else None)
     raise BackendError(f"{found.name!r} was overwritten faster than it could be opened")
@@ -167,6 +175,7 @@ class ObjectWriter:
         self._whole = True
         self._pieces: asyncio.Queue[Buffer | None] = asyncio.Queue(1)
         self._upload: asyncio.Task[None] | None = None
+        o.meter.begin(None, 1)
         self.version: str | None = None
         self.skipped = False
         """Whether that version was there already, and was left as it is."""
@@ -197,6 +206,7 @@ class ObjectWriter:
     async def _take(self, data: bytes) -> None:
         await maybe_in_worker(len(data) > SMALL, self._hasher.update, data)
         self._size += len(data)
+        self._o.meter.moved(len(data))
         if self._upload is None and self._size <= self._o.descriptor.inline_max:
             self._head.append(data)
             return
@@ -249,6 +259,7 @@ class ObjectWriter:
         self._upload = None  # from here on the save takes care of the payload
         saved = await save(self._o, draft, version, policy)
         self.version, self.skipped = format_version(saved.version), saved.skipped
+        self._o.meter.end()
         return saved
 
     async def abandon(self) -> None:

@@ -102,6 +102,7 @@ async def _copy_once(
     manifest = record.manifest
     if manifest is None:
         raise Moved
+    target.meter.begin(manifest.size, len(manifest.files))
     commit = record.line.commit
     onto_itself = (found.name, found.version) == (name, version)
     if onto_itself and await _is_one_place(source, found, record, target):

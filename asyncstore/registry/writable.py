@@ -17,6 +17,7 @@ from asyncstore.errors import (
 from asyncstore.keys import split_name
 from asyncstore.mapping import MISSING
 from asyncstore.materializers import Materializer
+from asyncstore.progress import OnProgress
 from asyncstore.registry.base import (
     check_policy,
     chosen_policy,
@@ -40,20 +41,20 @@ class WritableRegistry(ReadableRegistry):
     async def save(
         self, key: str, obj: Any, *, version: str | None = None,
         metadata: Mapping[str, Any] | None = None, materializer: str | Materializer | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | None = None, on_progress: OnProgress | None = None,
     ) -> str: ...  # fmt: skip
 
     @overload
     async def save(
         self, key: Sequence[str], obj: Sequence[Any], *, version: str | None = None,
         metadata: Mapping[str, Any] | None = None, materializer: str | Materializer | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | None = None, on_progress: OnProgress | None = None,
     ) -> BatchResult: ...  # fmt: skip
 
     async def save(
         self, key: Key, obj: Any, *, version: str | None = None,
         metadata: Mapping[str, Any] | None = None, materializer: str | Materializer | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | None = None, on_progress: OnProgress | None = None,
     ) -> Any:  # fmt: skip
         """Store an object, all or nothing, durably; answers the version written.
 
@@ -63,20 +64,20 @@ class WritableRegistry(ReadableRegistry):
         mutable registry, which alone allows it). ``key`` and ``obj`` may be sequences of one
         length: the answer is then a BatchResult. A ``pathlib.Path`` is saved as the file or folder
         that it names, an asynchronous iterable as the bytes that it brings, in bounded memory.
+        ``on_progress`` is called with a :class:`~asyncstore.ProgressEvent` now and then.
 
         Raises RegistryVersionConflict, MaterializationError, StoreKeyFormatError, CommitUnknown
         or BackendError; in every case but CommitUnknown nothing was stored.
         """
+
+        async def one(key: str, obj: Any) -> str:
+            watched = self.watching(on_progress, "save", key)
+            return await watched.save_one(key, obj, version, metadata, materializer, on_conflict)
+
         if isinstance(key, str):
-            answer = await self.save_one(key, obj, version, metadata, materializer, on_conflict)
-            return str(answer)
+            return str(await one(key, obj))
         keys, objects = paired(key, obj)
-        return await run_batch(
-            keys,
-            lambda at: self.save_one(
-                keys[at], objects[at], version, metadata, materializer, on_conflict
-            ),
-        )
+        return await run_batch(keys, lambda at: one(keys[at], objects[at]))
 
     async def save_one(
         self,
@@ -98,6 +99,7 @@ class WritableRegistry(ReadableRegistry):
         policy, number = chosen_policy(o, on_conflict), version_to_write(o, text)
         draft = await self.draft(o, name, obj, metadata, encoded)
         saved = await save(o, draft, number, policy)
+        self.meter.end()
         return (Skipped if saved.skipped else str)(format_version(saved.version))
 
     async def _save_stream(
@@ -225,6 +227,7 @@ class WritableRegistry(ReadableRegistry):
         version: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         on_conflict: OnConflict | None = None,
+        on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[ObjectWriter]:
         """Write an object's bytes piece by piece: committed on a clean exit, else nothing is left.
 
@@ -233,7 +236,7 @@ class WritableRegistry(ReadableRegistry):
         name, text = split_name(key, version)
         check_policy(on_conflict)
         tree = metadata_tree(metadata)
-        o = await self.open_to_write()
+        o = await self.watching(on_progress, "write", key).open_to_write()
         policy, number = chosen_policy(o, on_conflict), version_to_write(o, text)
         writer = ObjectWriter(o, name, tree)
         try:

@@ -76,10 +76,9 @@ class Payload:
             for stream in streams:
                 if isinstance(stream, AsyncGenerator):
                     await stack.enter_async_context(aclosing(stream))
-            puts = [
-                partial(self._o.io.put, key, data)
-                for key, data in zip(self._keys, payloads, strict=True)
-            ]
+            io, meter = self._o.io, self._o.meter
+            put = io.watched(meter.moved).put if meter.watched else io.put
+            puts = [partial(put, key, data) for key, data in zip(self._keys, payloads, strict=True)]
             await some_at_once(_STREAMS_AT_ONCE if streams else _AT_ONCE, puts)
 
     def release(self) -> None:

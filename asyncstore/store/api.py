@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, overload
 
 from asyncstore.concurrency import together
-from asyncstore.discovery import Answer, Fetch
+from asyncstore.discovery import Answer
 from asyncstore.errors import AsyncStoreError, StoreKeyFormatError
 from asyncstore.keys import join_key
 from asyncstore.mapping import MISSING, MappingReads
 from asyncstore.materializers import Materializer
 from asyncstore.mounts import StoreMount
-from asyncstore.registry import ObjectReader, ObjectWriter
+from asyncstore.progress import OnProgress
+from asyncstore.registry import AsyncRegistry, ObjectReader, ObjectWriter
 from asyncstore.registry.base import check_output_dir, check_verify
 from asyncstore.registry.fetching import Fetched
 from asyncstore.registry.readable import Key, sequence_of_keys
@@ -48,20 +49,20 @@ class AsyncStore(StoreBase, MappingReads):
     async def save(
         self, key: str, obj: Any, *, version: str | None = None,
         metadata: Mapping[str, Any] | None = None, materializer: str | Materializer | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | None = None, on_progress: OnProgress | None = None,
     ) -> str: ...  # fmt: skip
 
     @overload
     async def save(
         self, key: Sequence[str], obj: Sequence[Any], *, version: str | None = None,
         metadata: Mapping[str, Any] | None = None, materializer: str | Materializer | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | None = None, on_progress: OnProgress | None = None,
     ) -> BatchResult: ...  # fmt: skip
 
     async def save(
         self, key: Key, obj: Any, *, version: str | None = None,
         metadata: Mapping[str, Any] | None = None, materializer: str | Materializer | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | None = None, on_progress: OnProgress | None = None,
     ) -> Any:  # fmt: skip
         """Store an object under a qualified key, all or nothing; answers the version written.
 
@@ -72,7 +73,8 @@ class AsyncStore(StoreBase, MappingReads):
 
         async def one(key: str, obj: Any) -> str:
             place = self.place_to_write(key, version, "save")
-            saved = await place.registry.save_one(
+            watched = place.registry.watching(on_progress, "save", key)
+            saved = await watched.save_one(
                 place.name, obj, place.version, metadata, materializer, on_conflict
             )
             self._cache.update(place.name, place.location)
@@ -93,6 +95,7 @@ class AsyncStore(StoreBase, MappingReads):
         verify: Verify = "integrity",
         as_type: type | None = None,
         output_dir: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Any:
         """Load an object; a sequence of keys gives a BatchResult.
 
@@ -108,11 +111,14 @@ class AsyncStore(StoreBase, MappingReads):
             return await run_batch(
                 keys,
                 lambda at: self.load(
-                    keys[at], version, verify=verify, as_type=as_type, output_dir=output_dir
+                    keys[at], version, verify=verify, as_type=as_type, output_dir=output_dir,
+                    on_progress=on_progress,
                 ),
-            )
-        place, fetched = await self._fetch(key, version, verify, output_dir)
-        return await place.registry.materialize(fetched, as_type, output_dir)
+            )  # fmt: skip
+        _, registry, fetched = await self._fetch(key, version, verify, output_dir, on_progress)
+        value = await registry.materialize(fetched, as_type, output_dir)
+        registry.meter.end()
+        return value
 
     async def load_record(
         self,
@@ -122,11 +128,13 @@ class AsyncStore(StoreBase, MappingReads):
         verify: Verify = "integrity",
         as_type: type | None = None,
         output_dir: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> ObjectRecord:
         """Load an object together with where it came from; resolves a key as :meth:`load` does."""
-        place, fetched = await self._fetch(key, version, verify, output_dir)
-        value = await place.registry.materialize(fetched, as_type, output_dir)
-        return place.registry.record_of(fetched, value, place.location)
+        place, registry, fetched = await self._fetch(key, version, verify, output_dir, on_progress)
+        value = await registry.materialize(fetched, as_type, output_dir)
+        registry.meter.end()
+        return registry.record_of(fetched, value, place.location)
 
     async def _fetch(
         self,
@@ -134,28 +142,37 @@ class AsyncStore(StoreBase, MappingReads):
         version: str | None,
         verify: Verify,
         output_dir: str | os.PathLike[str] | None,
-    ) -> tuple[Place, Fetched]:
-        """Find a key and fetch its bytes, verified; nothing is decoded before the verdict."""
+        on_progress: OnProgress | None,
+    ) -> tuple[Place, AsyncRegistry, Fetched]:
+        """Find a key and fetch its bytes, verified; nothing is decoded before the verdict.
+
+        Answers the registry's view that counts the progress of this load, too.
+        """
         check_verify(verify)
         check_output_dir(output_dir)
-        place = await self.place_to_read(key, version, fetch=self._fetching(verify))
+        views: dict[str, AsyncRegistry] = {}
+
+        def view(location: str, name: str) -> AsyncRegistry:
+            if location not in views:
+                registry, shown = self._mounts.view(location), join_key(location, name)
+                views[location] = registry.watching(on_progress, "load", shown)
+            return views[location]
+
+        async def fetch(mount: StoreMount, hit: Hit) -> Fetched:
+            return await view(mount.name, hit.found.name).fetch_found(hit.found, verify)
+
+        place = await self.place_to_read(key, version, fetch=fetch)
+        registry = view(place.location, place.name)
         if isinstance(place.fetched, Exception):
             raise place.fetched
         if place.fetched is not None:
-            return place, place.fetched
+            return place, registry, place.fetched
         if place.hit is not None:
-            return place, await place.registry.fetch_found(place.hit.found, verify)
+            return place, registry, await registry.fetch_found(place.hit.found, verify)
         with naming(place):
-            fetched = await place.registry.fetch(place.name, place.version, verify=verify)
+            fetched = await registry.fetch(place.name, place.version, verify=verify)
         self._cache.update(place.name, place.location)
-        return place, fetched
-
-    def _fetching(self, verify: Verify) -> Fetch:
-        async def fetch(mount: StoreMount, hit: Hit) -> Fetched:
-            registry = self._mounts.view(mount.name)
-            return await registry.fetch_found(hit.found, verify)
-
-        return fetch
+        return place, registry, fetched
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -292,6 +309,7 @@ class AsyncStore(StoreBase, MappingReads):
         target_version: str | None = None,
         on_conflict: OnConflict | None = None,
         verify: Verify = "integrity",
+        on_progress: OnProgress | None = None,
     ) -> str:
         """Copy a version to a qualified key, bytes and manifest, without decoding it.
 
@@ -301,11 +319,13 @@ class AsyncStore(StoreBase, MappingReads):
         check_verify(verify)
         to = self.place_to_write(target, target_version, "copy")
         place = await self.place_to_read(source, source_version)
+        watched = to.registry.watching(on_progress, "copy", join_key(place.location, place.name))
         with naming(place):
-            copied = await to.registry.copy_from(
+            copied = await watched.copy_from(
                 place.registry, place.name, place.version, target=to.name,
                 target_version=to.version, on_conflict=on_conflict, verify=verify,
             )  # fmt: skip
+        watched.meter.end()
         self._cache.update(to.name, to.location)
         return format_version(copied.target)
 
@@ -318,6 +338,7 @@ class AsyncStore(StoreBase, MappingReads):
         target_version: str | None = None,
         on_conflict: OnConflict | None = None,
         verify: Verify = "integrity",
+        on_progress: OnProgress | None = None,
     ) -> str:
         """Copy, check the copy, then delete exactly the commit that was copied.
 
@@ -326,11 +347,13 @@ class AsyncStore(StoreBase, MappingReads):
         check_verify(verify)
         place = self.place_to_write(source, source_version, "move")
         to = self.place_to_write(target, target_version, "move")
+        watched = to.registry.watching(on_progress, "move", join_key(place.location, place.name))
         with naming(place):
-            copied = await to.registry.move_from(
+            copied = await watched.move_from(
                 place.registry, place.name, place.version, target=to.name,
                 target_version=to.version, on_conflict=on_conflict, verify=verify,
             )  # fmt: skip
+        watched.meter.end()
         self._cache.update(to.name, to.location)
         if not copied.same:
             self._cache.evict(place.name, place.location)
@@ -356,14 +379,16 @@ class AsyncStore(StoreBase, MappingReads):
         self._cache.update(place.name, place.location)
         return value
 
-    async def update(self, other: Mapping[str, Any] | AsyncStore) -> None:
+    async def update(
+        self, other: Mapping[str, Any] | AsyncStore, *, on_progress: OnProgress | None = None
+    ) -> None:
         """Save every item of a mapping of qualified keys, or copy all of another store.
 
         From a store, every object goes to the mount of the same name here, every version under
         its number. All keys, mounts and values are checked before anything is written.
         """
         if isinstance(other, AsyncStore):
-            await self._update_from(other)
+            await self._update_from(other, on_progress)
             return
         if not isinstance(other, Mapping):
             raise StoreKeyFormatError(
@@ -374,11 +399,11 @@ class AsyncStore(StoreBase, MappingReads):
         for key in keys:
             place = self.place_to_write(key, None, "update")
             await place.registry.encode(other[key], None)  # refused before anything is written
-        done = await self.save(keys, [other[key] for key in keys])
+        done = await self.save(keys, [other[key] for key in keys], on_progress=on_progress)
         if not done.all_succeeded:
             raise done.errors[min(done.errors)]
 
-    async def _update_from(self, other: AsyncStore) -> None:
+    async def _update_from(self, other: AsyncStore, on_progress: OnProgress | None) -> None:
         listed = await other.list_objects_and_versions()
         keys = [f"{key}@{v}" for key, versions in listed.items() for v in versions]
         for key in keys:
@@ -389,7 +414,9 @@ class AsyncStore(StoreBase, MappingReads):
             location, name, version = other.parse_key(keys[at])
             to = self.place_to_write(f"{location}/{name}", None, "update")
             source = other._mounts.view(location or "")
-            copied = await to.registry.copy_from(source, name, version, target=name)
+            watched = to.registry.watching(on_progress, "copy", keys[at])
+            copied = await watched.copy_from(source, name, version, target=name)
+            watched.meter.end()
             return format_version(copied.target)
 
         done = await run_batch(keys, one)
@@ -400,12 +427,19 @@ class AsyncStore(StoreBase, MappingReads):
 
     @asynccontextmanager
     async def open_reader(
-        self, key: str, version: str | None = None, *, verify: Verify = "integrity"
+        self,
+        key: str,
+        version: str | None = None,
+        *,
+        verify: Verify = "integrity",
+        on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[ObjectReader]:
         """The raw bytes of an object; resolves a key as :meth:`load` does."""
         place = await self.place_to_read(key, version)
+        shown = join_key(place.location, place.name)
+        watched = place.registry.watching(on_progress, "read", shown)
         async with AsyncExitStack() as stack:
-            reading = place.registry.open_reader(place.name, place.version, verify=verify)
+            reading = watched.open_reader(place.name, place.version, verify=verify)
             with naming(place):
                 reader = await stack.enter_async_context(reading)
             yield reader
@@ -418,10 +452,12 @@ class AsyncStore(StoreBase, MappingReads):
         version: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         on_conflict: OnConflict | None = None,
+        on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[ObjectWriter]:
         """Write the bytes of a qualified key; see :meth:`AsyncRegistry.open_writer`."""
         place = self.place_to_write(key, version, "open_writer")
-        async with place.registry.open_writer(
+        watched = place.registry.watching(on_progress, "write", key)
+        async with watched.open_writer(
             place.name, version=place.version, metadata=metadata, on_conflict=on_conflict
         ) as writer:
             yield writer

@@ -19,6 +19,7 @@ from asyncstore.backends.probing import BackendReport
 from asyncstore.backends.retries import RetryPolicy
 from asyncstore.materializers import Materializer
 from asyncstore.mounts import StoreMount
+from asyncstore.progress import OnProgress
 from asyncstore.registry import AsyncRegistry
 from asyncstore.settings import DiscoveryPolicy, Settings
 from asyncstore.store import AsyncStore
@@ -115,9 +116,14 @@ class Registry(Face[AsyncRegistry]):
     values = iterating(AsyncRegistry.values)
     items = iterating(AsyncRegistry.items)
 
-    def update(self, other: Mapping[str, Any] | Registry | AsyncRegistry) -> None:
+    def update(
+        self,
+        other: Mapping[str, Any] | Registry | AsyncRegistry,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> None:
         """Save every item of a mapping, or copy every version of every object of a registry."""
-        run(lambda: self.asynchronous.update(unwrapped(other)))
+        run(lambda: self.asynchronous.update(unwrapped(other), on_progress=on_progress))
 
     @property
     def uri(self) -> str:
@@ -224,9 +230,14 @@ class Store(Face[AsyncStore]):
             description=description,
         )
 
-    def update(self, other: Mapping[str, Any] | Store | AsyncStore) -> None:
+    def update(
+        self,
+        other: Mapping[str, Any] | Store | AsyncStore,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> None:
         """Save every item of a mapping of qualified keys, or copy all of another store."""
-        run(lambda: self.asynchronous.update(unwrapped(other)))
+        run(lambda: self.asynchronous.update(unwrapped(other), on_progress=on_progress))
 
     def resolve_registry(self, key_or_location: str) -> Registry:
         """The registry of a location, or of the mount that a qualified key names."""
