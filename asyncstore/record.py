@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -313,7 +314,6 @@ def check_paths(paths: Sequence[str], dirs: Sequence[str] = ()) -> None:
     folder of another.
     """
     seen: set[str] = set()
-    parents: set[str] = set()
     for path in (*paths, *dirs):
         problem = _path_problem(path)
         if problem:
@@ -322,11 +322,12 @@ def check_paths(paths: Sequence[str], dirs: Sequence[str] = ()) -> None:
         if folded in seen:
             raise IntegrityError(f"two files have the path {path[:80]!r}, where case is blind")
         seen.add(folded)
-        parts = folded.split("/")
-        parents.update("/".join(parts[:count]) for count in range(1, len(parts)))
-    both = seen & parents
-    if both:
-        raise IntegrityError(f"the path {min(both)[:80]!r} is both a file and a folder")
+    # Not by a set of all folders: hostile paths may name hundreds of new ones each.
+    ordered = sorted(seen)
+    for path in ordered:
+        below = bisect_left(ordered, f"{path}/")
+        if below < len(ordered) and ordered[below].startswith(f"{path}/"):
+            raise IntegrityError(f"the path {path[:80]!r} is both a file and a folder")
 
 
 def _path_problem(path: str) -> str | None:

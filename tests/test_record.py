@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import re
+import tracemalloc
 import unicodedata
 from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
@@ -408,6 +409,23 @@ def test_x2_nothing_is_both_a_file_and_a_folder(one: str, other: str) -> None:
     refused(record_of([entry(one), entry(other)], b"x"), message)
     refused(record_of([entry(one)], b"x", [other]), message)
     refused(record_of([], b"", [one, other]), message)
+
+
+@pytest.mark.parametrize("between", ["a!", "a-b", "a.b/c", "a b"])
+def test_x2_nor_where_another_path_sorts_between_the_two(between: str) -> None:
+    refused(record_of([], b"", ["a", between, "a/b"]), "the path 'a' is both a file and a folder")
+    check_paths([between, "a/b", "a/c", "a0"], ["b"])
+
+
+def test_x2_paths_of_many_folders_cost_no_more_than_their_bytes() -> None:
+    paths = [f"{number:04}/{'a/' * 500}b" for number in range(2_000)]
+    tracemalloc.start()
+    try:
+        check_paths(paths)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * sum(map(len, paths))
 
 
 @pytest.mark.parametrize(
