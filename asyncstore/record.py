@@ -14,6 +14,7 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -271,6 +272,7 @@ def check_manifest(manifest: Manifest, *, inline_size: int) -> None:
         problem = _entry_problem(entry, inline_size)
         if problem:
             raise IntegrityError(f"file {entry.p!r}: {problem}")
+    _check_apart(manifest.files)
     if manifest.size != sum(entry.n for entry in manifest.files):
         raise IntegrityError("its size is not that of its files")
     if manifest.hash != content_hash(manifest.files, manifest.dirs):
@@ -305,6 +307,18 @@ def _entry_problem(entry: FileEntry, inline_size: int) -> str | None:
     if combined_hash(chunks) != entry.h:
         return "its hash is not that of its chunks"
     return None
+
+
+def _check_apart(files: Sequence[FileEntry]) -> None:
+    """Raise IntegrityError where stored bytes stand for two files: few would become very many."""
+    places = sorted(
+        (-1 if file.b is None else file.b, file.o if file.i is None else file.i, file.n)
+        for file in files
+        if file.n
+    )
+    for (one, start, size), (other, following, _) in pairwise(places):
+        if one == other and following < start + size:
+            raise IntegrityError("two of its files share stored bytes")
 
 
 def check_paths(paths: Sequence[str], dirs: Sequence[str] = ()) -> None:

@@ -127,7 +127,8 @@ def test_a_live_record_comes_back(choices: bytes) -> None:
             files.append(file_entry(path, digest_of(data), inline=len(inline)))
             inline += data
         else:
-            entry = file_entry(path, digest_of(data), payload=how, offset=how * 5, executable=True)
+            at = {"payload": number, "offset": how * 5}
+            entry = file_entry(path, digest_of(data), executable=True, **at)
             files.append(entry)
     metadata = {TEXTS[c % len(TEXTS)]: VALUES[c % len(VALUES)] for c in choices[:5]}
     dirs = [f"d{c}" for c in set(choices[:3])]
@@ -465,6 +466,29 @@ def test_x2_paths_of_many_folders_cost_no_more_than_their_bytes() -> None:
 )
 def test_x2_lying_numbers_are_refused(changes: dict[str, Any], message: str) -> None:
     refused(record_of([entry(**changes)], b"x"), message)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [{"i": 0, "n": 2}, {"i": 1}],
+        [{"i": 0}, {"i": 1}, {"i": 0}],
+        [{"i": None, "b": 3, "o": 7, "n": 9}, {"i": None, "b": 3, "o": 15}],
+        [{"i": None, "b": 0}, {"i": 0}, {"i": None, "b": 0}],
+    ],
+)
+def test_x2_no_byte_stands_for_two_files(places: list[dict[str, Any]]) -> None:
+    files = [entry(f"file-{number}", **place) for number, place in enumerate(places)]
+    refused(record_of(files, b"xyz"), "two of its files share stored bytes")
+
+
+def test_files_side_by_side_share_an_object_and_empty_ones_share_a_place() -> None:
+    places: list[dict[str, Any]] = [
+        *({"i": None, "b": 1, "o": 5}, {"i": None, "b": 1, "o": 4}, {"i": None, "b": 0, "o": 4}),
+        *({"i": 0}, {"i": 1}, {"i": 0, "n": 0}, {"i": 0, "n": 0}),
+    ]
+    files = [entry(f"file-{number}", **place) for number, place in enumerate(places)]
+    assert read_record(record_of(files, b"xy"), "here").manifest is not None
 
 
 def test_x2_lists_of_chunks_must_fit() -> None:
