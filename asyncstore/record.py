@@ -288,7 +288,9 @@ def _entry_problem(entry: FileEntry, inline_size: int) -> str | None:
     if (entry.i is None) == (entry.b is None):
         return "exactly one of 'i' and 'b' is expected"
     numbers = (entry.n, entry.o, entry.i or 0, entry.b or 0, entry.s)
-    if min(numbers) < 0 or max(numbers) > _MAX_NUMBER or (entry.b or 0) >= MAX_FILES:
+    if min(numbers) < 0 or max(*numbers, entry.o + entry.n) > _MAX_NUMBER:
+        return "a number is out of range"
+    if (entry.b or 0) >= MAX_FILES:
         return "a number is out of range"
     if entry.i is not None and entry.i + entry.n > inline_size:
         return "it reaches past the inline bytes"

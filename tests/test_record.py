@@ -440,6 +440,7 @@ def test_x2_paths_of_many_folders_cost_no_more_than_their_bytes() -> None:
         ({"n": -1}, "a number is out of range"),
         ({"o": -1}, "a number is out of range"),
         ({"o": 2**63}, "a number is out of range"),
+        ({"i": None, "b": 0, "o": 2**63 - 1}, "a number is out of range"),
         ({"i": None, "b": -1}, "a number is out of range"),
         ({"i": None, "b": 100_000}, "a number is out of range"),
         ({"i": None, "b": 0, "n": 2**63}, "a number is out of range"),
