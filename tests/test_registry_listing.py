@@ -95,6 +95,9 @@ async def test_foreign_files_are_no_objects(places: Places) -> None:
         await backend.put(key, b"foreign")
     assert await registry.list_objects() == ["x"]
     assert await registry.list_versions("x") == ["1.0.0"]
+    for key in ["m/z8z9z9_1.0.0", "m/y/below/z8z9z9_1.0.0"]:  # not where records are
+        await backend.put(key, b"foreign" * 50)
+    assert await registry.list_objects_and_versions() == {"x": ["1.0.0"]}
     assert await registry.save("x", 2) == "1.0.1"
 
 

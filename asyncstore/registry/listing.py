@@ -114,9 +114,10 @@ async def names_and_versions(o: Opened) -> dict[str, list[str]]:
     while True:
         page = await o.io.list("m/", start_after=after, limit=_PAGE, deep=True)
         for entry in page.entries:
-            version = version_of(o, entry.key)
+            _, segment, *rest = entry.key.split("/")
+            version = version_of(o, entry.key) if len(rest) == 1 else None
             if version is not None and not is_dead_size(entry.size):
-                found.setdefault(entry.key.split("/")[1], []).append(version)
+                found.setdefault(segment, []).append(version)
         if not page.more:
             break
         after = page.entries[-1].key
