@@ -131,8 +131,8 @@ def _from_png(module: Any, data: bytes, mode: str, size: tuple[int, int]) -> Any
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or stored != size:
         raise ValueError("its pixels are no PNG of its size")
     with module.open(BytesIO(data), formats=["PNG"]) as opened:
-        if opened.mode != mode:
-            raise ValueError(f"its pixels are {opened.mode}, expected {mode}")
+        if opened.mode != mode or opened.size != size:  # it may hold a second header
+            raise ValueError(f"its pixels are {opened.size} {opened.mode}, expected {size} {mode}")
         return opened.copy()
 
 

@@ -105,14 +105,15 @@ def test_other_refusals_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         PILLOW.decode(encoded, None)
 
 
-def png(width: int, height: int, data: bytes) -> bytes:
+def png(width: int, height: int, data: bytes, *, more: tuple[int, int] | None = None) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    sizes = [(width, height), *([] if more is None else [more])]
+    heads = [chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)) for size in sizes]
+    return b"\x89PNG\r\n\x1a\n" + b"".join([*heads, chunk(b"IDAT", data), chunk(b"IEND", b"")])
 
 
 @pytest.mark.parametrize("stated", [(50_000, 50_000), (3, 3), (-1, 3), (True, 3), (2**70, 0), (3,)])
@@ -125,6 +126,13 @@ def test_bombs_and_lies_are_refused(stated: Any, actual: tuple[int, int]) -> Non
         return
     with pytest.raises(MaterializationError):
         PILLOW.decode(Encoded(files), None)
+
+
+def test_a_second_header_does_not_make_an_image_larger() -> None:
+    rest = encode_value({"mode": "L", "size": (3, 3), "info": {}, "palette": None})
+    data = png(3, 3, zlib.compress(bytes(9_000 * 9_001)), more=(9_000, 9_000))
+    with pytest.raises(MaterializationError, match=r"\(9000, 9000\)"):
+        PILLOW.decode(Encoded({"image.json": rest, "data.png": data}), None)
 
 
 def test_only_png_is_read() -> None:
