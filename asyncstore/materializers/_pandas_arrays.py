@@ -7,7 +7,10 @@ of types. What is not known to come back exactly is refused by name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timezone
+from types import NoneType
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from asyncstore.errors import MaterializationError
 from asyncstore.materializers._library import encoding, library
@@ -172,6 +175,8 @@ def _joined_moments(libs: Libraries, kind: str, about: Described, whole: Any) ->
     unit = about["unit"]
     if unit not in ("s", "ms", "us", "ns"):
         raise ValueError("unknown unit of time")
+    if type(about["tz"]) not in (NoneType, timezone, ZoneInfo):  # of text, pandas opens files
+        raise ValueError("its time zone is none")
     numbers = whole.view(libs.pa.int64()).fill_null(_NAT).to_numpy(zero_copy_only=False)
     made = numbers.copy().view(f"{'M' if kind == 'datetime' else 'm'}8[{unit}]")
     if kind == "timedelta" or about["tz"] is None:

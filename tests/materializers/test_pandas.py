@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncstore.errors import MaterializationError
-from asyncstore.materializers import PandasMaterializer, default_materializers
-from tests.materializers.support import no_other_error, there_and_back, through_registry
+from asyncstore.materializers import Encoded, PandasMaterializer, default_materializers
+from asyncstore.materializers.values import decode_value, encode_value
+from tests.materializers.support import no_other_error, stored, there_and_back, through_registry
 
 pd: Any = pytest.importorskip("pandas", reason="pandas is not installed")
 np: Any = pytest.importorskip("numpy", reason="numpy is not installed")
@@ -217,6 +218,15 @@ def test_others_can_read_the_parquet_file(tmp_path: Any) -> None:
     table = pq.read_table(tmp_path / "a.parquet")
     assert table.column("a").to_pylist() == [1, 2]
     assert table.column("when").null_count == 1
+
+
+@pytest.mark.parametrize("zone", ["dateutil//etc/passwd", "dateutil/Europe/Berlin", "UTC", 3])
+def test_no_file_is_opened_as_a_time_zone(zone: Any) -> None:
+    files = stored(PANDAS.encode(pd.Series(pd.to_datetime(["2020"]).tz_localize("UTC")))).files
+    about = decode_value(bytes(files["pandas.json"]))
+    about["data"]["tz"] = zone
+    with pytest.raises(MaterializationError, match="its time zone is none"):
+        PANDAS.decode(Encoded({**files, "pandas.json": encode_value(about)}), None)
 
 
 @pytest.mark.parametrize("name", ["plain", "objects", "categories", "frequency", "multi columns"])
