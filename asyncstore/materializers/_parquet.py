@@ -25,6 +25,16 @@ def check_cells(rows: int, columns: int, size: int) -> None:
         )
 
 
+def check_values(groups: list[Any], size: int) -> None:
+    """The same for the items of lists, of which a single row may have any number."""
+    values = sum(group.column(at).num_values for group in groups for at in range(group.num_columns))
+    if values > _FREE_CELLS + _CELLS_PER_BYTE * size:
+        raise MaterializationError(
+            f"{values:,} values in {size:,} bytes of Parquet would fill the memory of whoever "
+            "loads them: split the table, or leave out what is always the same"
+        )
+
+
 def to_parquet(table: Any, *, extra: str) -> memoryview:
     """A table as a Parquet file that keeps its Arrow schema."""
     pa = library("pyarrow", extra=extra)
@@ -52,8 +62,10 @@ def from_parquet(data: bytes, *, extra: str) -> Any:
         file = pq.ParquetFile(pa.BufferReader(data))
         about = file.metadata
         # What row groups say is what is allocated, whatever the file as a whole says.
-        rows = sum(about.row_group(index).num_rows for index in range(about.num_row_groups))
+        groups = [about.row_group(index) for index in range(about.num_row_groups)]
+        rows = sum(group.num_rows for group in groups)
         check_cells(max(rows, about.num_rows), about.num_columns, len(data))
+        check_values(groups, len(data))
         table = file.read()
         table.validate(full=True)
         return table

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,14 @@ import pytest
 from asyncstore import AsyncRegistry
 from asyncstore.errors import MaterializationError
 from asyncstore.materializers import Encoded, Materializer
+
+NESTED_BOMB = zlib.decompress(base64.b85decode("""
+c-jka3^EjD5oHh+@&OVILJSNVTlN1cFfcLzd7^rv4mzR@9ryMziVBFbiL%L<fjJCNRpL7t7&w3&=6@gBfx?Vz
+KsHzb6N4y=q>m|s1Y2=(Mrv-NC=-JzlLRA>7G?9X0je@(kzmQmEG_{`h%%`%NwBBpq~@mPm8i=3tP$oA1ga2Y
+l9Z8@QDcx1Ws)>yU=xtEU`zySfhiT`5d+&L*1{;Zf>F&(jRWR7Ngc3{m_R-d08%!ZYE1t?4wQ6*x{m>50Z<>4
+8V67>gN8yuVo_mfYKd-gL4j^!QBi)mLRo52ab|v=f{~e?fu5nHj0{lARUi%k1{eTl3q_s
+""".replace("\n", "")))  # fmt: skip
+"""Parquet: 309 bytes with one row, whose one list holds 200 million nulls."""
 
 
 def there_and_back(materializer: Materializer, obj: Any, as_type: type | None = None) -> Any:

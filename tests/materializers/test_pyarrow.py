@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncstore.errors import MaterializationError
-from asyncstore.materializers import ArrowTableMaterializer, default_materializers
-from tests.materializers.support import no_other_error, stored, there_and_back, through_registry
+from asyncstore.materializers import ArrowTableMaterializer, Encoded, default_materializers
+from tests.materializers.support import (
+    NESTED_BOMB,
+    no_other_error,
+    stored,
+    there_and_back,
+    through_registry,
+)
 
 pa: Any = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
@@ -141,6 +147,11 @@ def test_absurd_sizes_are_refused_at_save_and_at_load(monkeypatch: pytest.Monkey
         ARROW.encode(pa.table({"a": pa.nulls(1 << 22)}))
     with pytest.raises(MaterializationError, match="would fill the memory"):
         ARROW.decode(stored(encoded), None)
+
+
+def test_a_row_of_very_many_items_is_refused_before_it_is_read() -> None:
+    with pytest.raises(MaterializationError, match="200,000,000 values in 309 bytes"):
+        ARROW.decode(Encoded({"data.parquet": NESTED_BOMB}), None)
 
 
 def test_damaged_files_raise_nothing_else() -> None:
