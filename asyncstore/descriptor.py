@@ -116,7 +116,7 @@ def write_descriptor(descriptor: Descriptor) -> bytes:
 def read_descriptor(data: bytes, where: str) -> Descriptor:
     """Parse and check ``asv.json``; raises IntegrityError or UnsupportedFormatError."""
     try:
-        tree = json.loads(data)
+        tree = json.loads(data.decode("ascii"))  # of bytes, it would guess the encoding
         digest = tree.pop("digest")
         if len(data) > MAX_DESCRIPTOR or digest != _digest(tree):
             raise ValueError("its digest does not match")
