@@ -189,7 +189,7 @@ class Materializers:
             return self._by_id[id]
         except KeyError:
             raise MaterializationError(
-                f"no materializer with the id {id!r} is registered (registered: "
+                f"no materializer with the id {id!r:.80} is registered (registered: "
                 f"{', '.join(sorted(self._by_id))}); open the registry with materializers=[...] "
                 f"holding one that has this id{self._said_problems()}"
             ) from None
