@@ -35,6 +35,7 @@ FORMAT: Final = 1
 NO_COMMIT: Final = "0" * 32
 
 _MAX_NUMBER: Final = 2**63 - 1
+_OF_NOTHING: Final = hashlib.sha256().hexdigest()
 _LINE: Final = re.compile(
     rb"asv1 ([LD]) ([0-9]{8}) ([0-9a-f]{64}) ([0-9a-f]{32}) ([0-9a-f]{32}) ([0-9a-f]{32})\n"
 )
@@ -296,6 +297,8 @@ def _entry_problem(entry: FileEntry, inline_size: int) -> str | None:
         return "it reaches past the inline bytes"
     if not _HEX64.fullmatch(entry.h):
         return "a digest is malformed"
+    if entry.n == 0 and entry.h != _OF_NOTHING:  # there is no chunk that would be found out
+        return "its hash is not that of no bytes"
     if not entry.c and entry.n <= entry.s == CHUNK_SIZE:
         return None  # one chunk, whose digest is that of the file
     chunks = entry.chunks

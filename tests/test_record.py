@@ -449,6 +449,7 @@ def test_x2_paths_of_many_folders_cost_no_more_than_their_bytes() -> None:
         ({"s": -CHUNK_SIZE}, "a number is out of range"),
         ({"i": None}, "exactly one of 'i' and 'b'"),
         ({"b": 0}, "exactly one of 'i' and 'b'"),
+        ({"n": 0}, "its hash is not that of no bytes"),
         ({"h": ""}, "a digest is malformed"),
         ({"h": "A" * 64}, "a digest is malformed"),
         ({"h": "0" * 63}, "a digest is malformed"),
@@ -484,9 +485,11 @@ def test_x2_no_byte_stands_for_two_files(places: list[dict[str, Any]]) -> None:
 
 
 def test_files_side_by_side_share_an_object_and_empty_ones_share_a_place() -> None:
+    nothing = hashlib.sha256().hexdigest()
     places: list[dict[str, Any]] = [
         *({"i": None, "b": 1, "o": 5}, {"i": None, "b": 1, "o": 4}, {"i": None, "b": 0, "o": 4}),
-        *({"i": 0}, {"i": 1}, {"i": 0, "n": 0}, {"i": 0, "n": 0}),
+        *({"i": 0}, {"i": 1}, {"i": 0, "n": 0, "h": nothing}),
+        {"i": 0, "n": 0, "h": nothing},
     ]
     files = [entry(f"file-{number}", **place) for number, place in enumerate(places)]
     assert read_record(record_of(files, b"xy"), "here").manifest is not None
