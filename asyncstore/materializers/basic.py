@@ -94,7 +94,7 @@ class BytesMaterializer:
 def only_file(encoded: Encoded, path: str) -> bytes:
     """The one file that there must be, or a MaterializationError."""
     if set(encoded.files) != {path}:
-        found = ", ".join(ascii(name) for name in sorted(encoded.files)[:5]) or "none"
+        found = ", ".join(f"{name!a:.80}" for name in sorted(encoded.files)[:5]) or "none"
         raise MaterializationError(f"expected the one file {path!r}, found {found}")
     return bytes(encoded.files[path])  # what was loaded is bytes already, and not copied
 
