@@ -28,6 +28,7 @@ from asyncstore.materializers import (
     StrMaterializer,
     default_materializers,
 )
+from asyncstore.materializers.values import encode_value
 
 JSON, STR, BYTES = JsonMaterializer(), StrMaterializer(), BytesMaterializer()
 ENUM, DATACLASS = EnumMaterializer(), DataclassMaterializer()
@@ -351,6 +352,14 @@ def test_another_dataclass_may_be_asked_for_if_its_fields_fit() -> None:
         DATACLASS.decode(encoded, Fewer)
     with pytest.raises(MaterializationError, match=r"'z' of .*More is not stored and has no def"):
         DATACLASS.decode(encoded, More)
+
+
+def test_x1_numbers_of_very_many_digits_can_be_told_of() -> None:
+    """Python writes no decimals of them, not even for a message."""
+    with pytest.raises(MaterializationError, match="no field a number of very many digits"):
+        DATACLASS.decode(Encoded({"data.json": encode_value({10**9_999: 1})}), Fewer)
+    with pytest.raises(MaterializationError, match="no member a number of very many digits"):
+        ENUM.decode(Encoded({"data.json": encode_value(10**9_999)}), Color)
 
 
 def moved(module: str, qualname: str = "Item") -> type:

@@ -44,6 +44,14 @@ def type_name(kind: type) -> str:
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
+def shown(value: object) -> str:
+    """A value for messages, in ASCII and short; of a huge number Python writes no decimals."""
+    try:
+        return ascii(value)[:80]
+    except ValueError:
+        return "a number of very many digits"
+
+
 def is_plain(items: list[Any]) -> bool:
     """Whether JSON keeps all of these as they are, found out at C speed for lists of one type."""
     kinds = set(map(type, items))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from asyncstore.errors import MaterializationError
 from asyncstore.materializers._library import decoding, encoding, is_loaded, library, loaded, said
-from asyncstore.materializers._tags import type_name
+from asyncstore.materializers._tags import shown, type_name
 from asyncstore.materializers.base import Encoded
 from asyncstore.materializers.basic import checked, only_file
 from asyncstore.materializers.values import LARGE, decode_value, encode_value
@@ -127,7 +127,7 @@ class NumpyDictMaterializer:
             )
         files: dict[str, Any] = {_KEYS: encode_value([key for key, _ in pairs])}
         for index, (key, array) in enumerate(pairs):
-            files[f"{index}.npy"] = to_npy(np, array, f"[{key!a:.80}]")
+            files[f"{index}.npy"] = to_npy(np, array, f"[{shown(key)}]")
         return Encoded(files)
 
     def decode(self, encoded: Encoded, as_type: type | None) -> Any:

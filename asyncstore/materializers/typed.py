@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from asyncstore.errors import MaterializationError
 from asyncstore.materializers._classes import Reached, Shape, is_dataclass_type
-from asyncstore.materializers._tags import kind_of, type_name
+from asyncstore.materializers._tags import kind_of, shown, type_name
 from asyncstore.materializers.base import Encoded, Params
 from asyncstore.materializers.basic import only_file
 from asyncstore.materializers.values import decode_value, encode_value, is_large
@@ -167,7 +167,7 @@ def _rebuilt(kind: type, stored: Any) -> Any:
     given: dict[Any, Any] = stored
     unknown = [name for name in given if name not in fields]
     if unknown:
-        raise MaterializationError(f"{type_name(kind)} has no field {ascii(unknown[0])[:80]}")
+        raise MaterializationError(f"{type_name(kind)} has no field {shown(unknown[0])}")
     try:
         made = cast(object, object.__new__(kind))
         for name, field in fields.items():
@@ -210,7 +210,7 @@ def _member(kind: Any, key: Any) -> Any:
     if found is None and type(key) is int and issubclass(kind, Flag):
         found = _same_flags(kind, key)
     if found is None:
-        raise MaterializationError(f"{type_name(kind)} has no member {ascii(key)[:80]}")
+        raise MaterializationError(f"{type_name(kind)} has no member {shown(key)}")
     return found
 
 

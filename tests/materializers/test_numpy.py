@@ -219,6 +219,10 @@ def test_damaged_files_raise_nothing_else() -> None:
     no_other_error(DICT, DICT.encode({"a": np.arange(3), "b": np.ones(2)}))
 
 
+def test_a_key_of_very_many_digits_comes_back() -> None:
+    assert [*there_and_back(DICT, {10**9_999: np.arange(3)})] == [10**9_999]
+
+
 def test_the_work_is_known_beforehand() -> None:
     assert ARRAY.is_large(np.zeros(100_000))
     assert not ARRAY.is_large(np.zeros(100))
