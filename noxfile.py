@@ -86,6 +86,14 @@ def install_ceph(session: nox.Session, missing: list[str]) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """Read 100,000 hostile records and archives, or as many as the number after --."""
+    install(session, "test")
+    env = {"ASYNCSTORE_HOSTILE": session.posargs[0] if session.posargs else "100000"}
+    session.run("pytest", "tests/test_hostile.py", "-rP", env=env)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check the rules and the format of every file, without changing one."""
     session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
