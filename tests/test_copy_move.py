@@ -309,3 +309,17 @@ async def test_a_move_onto_the_same_bytes_with_other_metadata_is_a_conflict(
     with pytest.raises(RegistryVersionConflict):
         await registry.move("x", target="y")
     assert (await registry.load_record("x")).metadata == {"run": 1}
+
+
+async def test_a_full_copy_is_read_back_at_the_target(places: Places) -> None:
+    there = watched()
+    store = AsyncStore({"a": places.registry("a"), "b": there.registry})
+    await store.save("a/x", LARGE)
+    there.faulty.add(Fault("truncate", method="get", key="d/*", times=None))
+    assert await store.copy("a/x", target="b/x") == "1.0.0"  # what arrived is not looked at
+    await there.registry.delete("x")
+    with pytest.raises(IntegrityError):
+        await store.copy("a/x", target="b/x", target_version="2", verify="full")
+    with pytest.raises(IntegrityError):
+        await store.move("a/x", target="b/x", target_version="3")
+    assert await store.load("a/x") == LARGE

@@ -235,3 +235,19 @@ class Multipart(Protocol):
     async def abandon_parts(self, key: str, upload: str) -> None:
         """Drop the upload and its parts; again is fine."""
         ...
+
+
+@runtime_checkable
+class CopiesWithin(Protocol):
+    """What a backend may have besides: copies that the service makes by itself.
+
+    Nobody sees the bytes of such a copy, so nothing about them is verified.
+    """
+
+    def copies_from(self, source: Backend, size: int) -> bool:
+        """Whether objects of ``size`` bytes can be copied here from there."""
+        ...
+
+    async def copy_object(self, source: Backend, source_key: str, key: str) -> None:
+        """Store the object of another backend under ``key``, unconditionally and whole."""
+        ...

@@ -11,6 +11,7 @@ from asyncstore.backends.base import (
     Blob,
     Buffer,
     Capabilities,
+    CopiesWithin,
     CreatesNext,
     Entry,
     Multipart,
@@ -224,6 +225,23 @@ class BoundedBackend:
     def _stored(self, size: int) -> None:
         if self._on_stored is not None:
             self._on_stored(size)
+
+    def copies_from(self, source: BoundedBackend, size: int) -> bool:
+        """Whether the service can copy objects of so many bytes by itself."""
+        copier = self.inner
+        return isinstance(copier, CopiesWithin) and copier.copies_from(source.inner, size)
+
+    async def copy_object(
+        self, source: BoundedBackend, source_key: str, key: str, size: int
+    ) -> None:
+        """Have the service copy an object of ``size`` bytes."""
+        copier = self.inner
+        if not isinstance(copier, CopiesWithin):
+            raise BackendCapabilityError(f"{self.uri} does not copy objects by itself")
+        await self._repeat(
+            "copying to", key, size, lambda: copier.copy_object(source.inner, source_key, key)
+        )
+        self._stored(size)
 
     # -- parts: what put_in_parts asks for; only where the backend has them ------------------
 

@@ -314,7 +314,9 @@ class AsyncStore(StoreBase, MappingReads):
         """Copy a version to a qualified key, bytes and manifest, without decoding it.
 
         Answers the target's version, by default the source's number. Identical content at the
-        target is success, other content a conflict; onto itself it does nothing.
+        target is success, other content a conflict; onto itself it does nothing. Every chunk is
+        verified on its way; ``verify="full"`` reads the copy back and checks it, too. With
+        ``"none"`` a service that both are on copies by itself, and nothing is verified.
         """
         check_verify(verify)
         to = self.place_to_write(target, target_version, "copy")

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, Sequence
 from typing import Any, Final
 
 from asyncstore.backends.base import (
+    Backend,
     Blob,
     Buffer,
     Capabilities,
@@ -35,6 +36,7 @@ _READ: Final = 256 * 1024
 _ROOM: Final = 256 * 1024 * 1024
 _PAST_ALL: Final = "\U0010ffff"
 _BATCH: Final = 1000
+_MOST_COPIED: Final = 5 * 1024**3
 _WHOLE: Final = 1024 * 1024
 """Who asks for so much from the start wants all there is, and is spared the answer to a range."""
 
@@ -251,6 +253,27 @@ class S3Backend:
         elif self._address.options.checksum == "crc32":
             found["ChecksumCRC32"] = await maybe_in_worker(large, _crc32, data)
         return found
+
+    def copies_from(self, source: Backend, size: int) -> bool:
+        """Whether both are on one service, signed in alike, and one request copies so much."""
+        return (
+            isinstance(source, S3Backend)
+            and size <= _MOST_COPIED
+            and source._address.options == self._address.options
+            and source._given is self._given
+        )
+
+    async def copy_object(self, source: Backend, source_key: str, key: str) -> None:
+        """Have the service copy an object, in one request. Asking again does no harm."""
+        if not isinstance(source, S3Backend):
+            raise BackendError(f"{self.uri}: {source.uri} is another service")
+        what = self._doing("copying to", key)
+        try:
+            place = source._of(source_key)
+            reply = await (await self._client()).copy_object(**self._of(key), CopySource=place)
+            _tag(reply["CopyObjectResult"])
+        except Exception as error:
+            raise mapped(error, what) from error
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove: a few keys each in a request of its own, many in batches of 1,000."""
