@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from asyncstore import Settings
+from asyncstore import ProgressEvent, Settings
+from asyncstore.materializers import default_materializers
+from asyncstore.progress import Operation
 from asyncstore.sync import Registry
 from tests.documents import ROOT, Block, blocks
 from tests.servers.process import Server
@@ -101,6 +106,48 @@ def test_the_configuration_in_the_quickstart_is_read(tmp_path: Path) -> None:
     assert list(settings.mounts) == ["lab", "prod"]
     assert settings.mounts["prod"].read_only
     assert settings.discovery.probe_timeout == 2.5
+
+
+@pytest.fixture(scope="module")
+def objects_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the page on objects, too."""
+    return tmp_path_factory.mktemp("objects")
+
+
+@pytest.mark.parametrize(
+    "block", blocks("docs/objects.md", "python"), ids=lambda block: f"line {block.line}"
+)
+def test_the_page_on_objects_runs_and_prints_what_it_says(
+    block: Block, objects_folder: Path
+) -> None:
+    printed = run(block.code, objects_folder).splitlines()
+    promised = re.findall(r"^ *print\([^\n]*\)  # (.+)$", block.code, re.MULTILINE)
+    assert [line for line in promised if line not in printed] == []
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table that follows a heading of a page."""
+    text = (ROOT / page).read_text().partition(f"\n## {heading}\n")[2]
+    lines = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert lines
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[0].splitlines()[2:]]
+
+
+def test_the_table_of_materializers_has_all_of_them_and_their_extras() -> None:
+    table = rows("docs/objects.md", "What is kept")
+    assert sorted(row[0].strip("`") for row in table) == sorted(
+        one.id for one in default_materializers()
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {row[2].strip("`") for row in table} - {""}
+    assert extras == project["optional-dependencies"].keys() - {"all", "asgi", "progress"}
+
+
+def test_the_table_of_progress_has_all_fields_and_operations() -> None:
+    table = rows("docs/objects.md", "Progress")
+    fields = [field.name for field in dataclasses.fields(ProgressEvent)]
+    assert [row[0].strip("`") for row in table] == fields
+    assert re.findall(r'`"(\w+)"`', table[0][1]) == list(get_args(Operation))
 
 
 def test_the_format_page_reads_what_asyncstore_writes(tmp_path: Path) -> None:
