@@ -13,8 +13,9 @@ Operation = Literal["save", "load", "copy", "move", "read", "write"]
 class ProgressEvent:
     """How far one operation on one object has come.
 
-    ``object`` is its key as the operation was given it, without a version; with its mount, where a
-    store found it. ``bytes`` counts its content that has been stored, or verified and handed over;
+    ``object`` is its key as the operation was given it; with its mount, where a store found it.
+    ``bytes`` counts its content that has been stored (or taken, by a writer of a stream), or
+    verified and handed over;
     ``total`` is how much there is, None for a stream whose end is not known. ``files`` is of how
     many files the object is made. ``done`` is true for the last event, once the operation has
     succeeded, and for no other.

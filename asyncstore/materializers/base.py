@@ -169,11 +169,14 @@ class Materializers:
     ) -> Materializers:
         """A table with these where they lose to all others, and no known id is replaced.
 
+        They win against pickle alone, which takes anything.
+
         ``problems`` go into the message when nothing is found.
         """
         added = [one for one in materializers if one.id not in self._by_id]
+        pickles = [one for one in self if one.id in PICKLES]
         return Materializers(
-            [*added, *self],
+            [*pickles, *added, *(one for one in self if one.id not in PICKLES)],
             allow_pickle=self._allow_pickle,
             problems=[*self._problems, *problems],
         )

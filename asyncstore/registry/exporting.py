@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from asyncstore.concurrency import in_worker, some_at_once, task_of, to_the_end
-from asyncstore.digests import CHUNK_SIZE
 from asyncstore.errors import AsyncStoreError, IntegrityError, MaterializationError
 from asyncstore.record import FileEntry, Manifest
 from asyncstore.registry.fetching import Fetched, chunks_of
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import Verify
 
+_SMALL: Final = 1024 * 1024
 _SMALL_AT_ONCE: Final = 8
+_LARGE_AT_ONCE: Final = 2
+"""Each has some pieces in memory."""
 _PATIENCE: Final = 60.0
 
 T = TypeVar("T")
@@ -105,12 +107,11 @@ def _must_be_free(target: str) -> None:
 async def _fill(o: Opened, fetched: Fetched, staged: str, verify: Verify) -> None:
     manifest = fetched.manifest
     await _seen_through(_make_folders, staged, manifest)
-    small = [entry for entry in manifest.files if entry.n <= CHUNK_SIZE]
-    large = [entry for entry in manifest.files if entry.n > CHUNK_SIZE]
+    small = [entry for entry in manifest.files if entry.n <= _SMALL]
+    large = [entry for entry in manifest.files if entry.n > _SMALL]
     write = partial(_write_file, o, fetched, staged, verify)
     await some_at_once(_SMALL_AT_ONCE, [partial(write, entry) for entry in small])
-    for entry in large:  # its chunks are fetched side by side
-        await write(entry)
+    await some_at_once(_LARGE_AT_ONCE, [partial(write, entry) for entry in large])
 
 
 def _make_folders(staged: str, manifest: Manifest) -> None:

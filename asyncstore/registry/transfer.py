@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
-from asyncstore.concurrency import together
+from asyncstore.concurrency import some_at_once
 from asyncstore.errors import (
     BackendError,
     BackendTimeout,
@@ -33,6 +34,8 @@ from asyncstore.registry.writing import OnConflict, Payload, save_at
 from asyncstore.versions import Version, first_version, fit_version, format_version
 
 _MOST_RESTARTS = 4
+_AT_ONCE = 4
+"""Files that are verified at once, each with one chunk in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,4 +254,4 @@ async def _verify_once(o: Opened, found: Found) -> None:
         for at in range(len(entry.chunks)):
             await chunk_of(o, found, record, entry, at, "full")
 
-    await together(*(check(entry) for entry in entries))
+    await some_at_once(_AT_ONCE, [partial(check, entry) for entry in entries])

@@ -36,6 +36,14 @@ class FractionMaterializer:
         return fractions.Fraction(encoded.files["data.txt"].decode())
 
 
+class RangeMaterializer(FractionMaterializer):
+    id = "example.range"
+    types = ()
+
+    def accepts(self, kind):
+        return kind is range
+
+
 class Shadow(FractionMaterializer):
     id = "json"
 
@@ -50,6 +58,7 @@ nothing = 5
 ENTRY_POINTS = """
 [asyncstore.materializers]
 example.fraction = example_plugin:FractionMaterializer
+example.range = example_plugin:RangeMaterializer
 json = example_plugin:Shadow
 dill = example_plugin:Pickling
 broken = example_plugin_missing:x
@@ -84,6 +93,15 @@ async def test_they_are_found_for_saving_and_for_loading(plugin: None) -> None:
         assert await other.load("half") == Fraction(1, 2)
         await one.save("list", [1])
         assert await one.load("list") == [1]  # by asyncstore's own materializer
+
+
+@pytest.mark.asyncio
+async def test_pickle_takes_only_what_none_of_them_does(plugin: None) -> None:
+    async with AsyncRegistry("memory://", allow_pickle=True) as registry:
+        await registry.save("theirs", range(3))
+        assert (await registry.info("theirs"))["materializer"] == "example.range"
+        await registry.save("nobody's", slice(3))
+        assert (await registry.info("nobody's"))["materializer"] == "pickle"
 
 
 @pytest.mark.asyncio
