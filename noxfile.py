@@ -90,7 +90,7 @@ def hostile(session: nox.Session) -> None:
     """Read 100,000 hostile records and archives, or as many as the number after --."""
     install(session, "test")
     env = {"ASYNCSTORE_HOSTILE": session.posargs[0] if session.posargs else "100000"}
-    session.run("pytest", "tests/test_hostile.py", "-rP", env=env)
+    session.run("pytest", "tests/test_hostile.py", "-rP", "-o", "faulthandler_timeout=0", env=env)
 
 
 @nox.session
