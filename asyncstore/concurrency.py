@@ -132,6 +132,17 @@ async def some_at_once(most: int, calls: Sequence[Callable[[], Coroutine[Any, An
     return await together(*(in_turn(call) for call in calls))
 
 
+async def by_turns(most: int, calls: Iterable[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Make all calls, at most so many at once, in tasks that do not grow with their number."""
+    left = iter(calls)
+
+    async def work() -> None:
+        for call in left:  # whoever is free takes the next
+            await call()
+
+    await together(*(work() for _ in range(most)))
+
+
 async def in_order(
     calls: Iterable[Callable[[], Coroutine[Any, Any, T]]], *, ahead: int
 ) -> AsyncGenerator[T]:

@@ -15,6 +15,7 @@ from asyncstore.digests import CHUNK_SIZE, Digest, Hasher, digest_of
 from asyncstore.materializers import Encoded
 from asyncstore.materializers.ondisk import LocalFile, changed
 from asyncstore.record import FileEntry, Manifest, content_hash, file_entry, new_commit
+from asyncstore.registry.fetching import AHEAD
 from asyncstore.registry.layout import lay_out
 from asyncstore.registry.opened import Opened, writer_name
 
@@ -138,7 +139,7 @@ async def _stream(
             partial(in_worker, content.read, at, min(CHUNK_SIZE, content.size - at))
             for at in range(0, content.size, CHUNK_SIZE)
         )
-        async with aclosing(in_order(calls, ahead=1)) as chunks:
+        async with aclosing(in_order(calls, ahead=AHEAD)) as chunks:
             async for data, leaf in chunks:
                 hasher.add(leaf, len(data))
                 yield data

@@ -7,20 +7,23 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from asyncstore.concurrency import in_worker, some_at_once, task_of, to_the_end
+from asyncstore.concurrency import by_turns, in_worker, some_at_once, task_of, to_the_end
 from asyncstore.errors import AsyncStoreError, IntegrityError, MaterializationError
 from asyncstore.record import FileEntry, Manifest
-from asyncstore.registry.fetching import Fetched, chunks_of
+from asyncstore.registry.fetching import Fetched, chunk_of
 from asyncstore.registry.opened import Opened
 from asyncstore.registry.reading import Verify
 
 _SMALL: Final = 1024 * 1024
 _SMALL_AT_ONCE: Final = 8
+_WRITES: Final = 4
+"""Chunks of one file that are being fetched or written at once."""
+
 _LARGE_AT_ONCE: Final = 2
 """Each has some pieces in memory."""
 _PATIENCE: Final = 60.0
@@ -123,17 +126,24 @@ def _make_folders(staged: str, manifest: Manifest) -> None:
 async def _write_file(
     o: Opened, fetched: Fetched, staged: str, verify: Verify, entry: FileEntry
 ) -> None:
-    path, at = f"{staged}/{entry.p}", 0
-    chunks = chunks_of(o, fetched.found, fetched.record, entry, verify)
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            await _seen_through(_write_chunk, path, at, chunk, entry.x)
-            at += len(chunk)
+    """Write a file chunk by chunk, some at once: each goes to its own place in the file."""
+    path = f"{staged}/{entry.p}"
+    if len(entry.chunks) != 1:
+        await _seen_through(_write_chunk, path, 0, b"", entry.x, True)
+
+    async def one(at: int) -> None:
+        chunk = await chunk_of(o, fetched.found, fetched.record, entry, at, verify)
+        only = len(entry.chunks) == 1
+        await _seen_through(_write_chunk, path, at * entry.s, chunk, entry.x, only)
+        o.meter.moved(len(chunk))
+
+    calls = (partial(one, at) for at in range(len(entry.chunks)))
+    await by_turns(_WRITES, calls)
 
 
-def _write_chunk(path: str, at: int, data: bytes, executable: bool) -> None:
+def _write_chunk(path: str, at: int, data: bytes, executable: bool, create: bool) -> None:
     flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-    if at == 0:
+    if create:
         flags |= os.O_CREAT | os.O_EXCL
     fd = os.open(path, flags, 0o777 if executable else 0o666)
     try:

@@ -27,7 +27,7 @@ from asyncstore.registry.reading import Found, Moved, Verify, fetch_record, find
 from asyncstore.versions import Version, format_version
 
 AHEAD: Final = 2
-"""Chunks that are on their way while one is being used, where requests travel."""
+"""Chunks that are on their way, or being read and hashed, while one is being used."""
 
 _AT_ONCE: Final = 8
 """Chunks of one file that are fetched at once when all of it is wanted."""
@@ -119,16 +119,6 @@ async def _payload_file(
     raise IntegrityError(_damaged(found, entry) if blob else _missing(found, entry))
 
 
-async def chunks_of(
-    o: Opened, found: Found, record: Record, entry: FileEntry, verify: Verify
-) -> AsyncGenerator[bytes]:
-    """The bytes of one file, a chunk at a time; see :func:`contents_of`."""
-    async with aclosing(contents_of(o, found, record, [entry], verify)) as chunks:
-        async for chunk in chunks:
-            yield chunk
-            del chunk
-
-
 async def contents_of(
     o: Opened, found: Found, record: Record, entries: Sequence[FileEntry], verify: Verify
 ) -> AsyncGenerator[bytes]:
@@ -144,7 +134,7 @@ async def contents_of(
         for at in range(len(entry.chunks))
     )
     small = all(entry.n <= SMALL for entry in entries)
-    ahead = _AT_ONCE if small else AHEAD if o.io.capabilities.remote else 1
+    ahead = _AT_ONCE if small else AHEAD
     async with aclosing(in_order(calls, ahead=ahead)) as chunks:
         async for chunk in chunks:
             o.meter.moved(len(chunk))
