@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import s3_loads, small_local
+from benchmarks import large, s3_loads, small_local
 from benchmarks.harness import run
 
-BENCHMARKS = {"small_local": small_local.measure, "s3_loads": s3_loads.measure}
+BENCHMARKS = {
+    "small_local": small_local.measure,
+    "s3_loads": s3_loads.measure,
+    "large": large.measure,
+}
 
 
 def main() -> None:

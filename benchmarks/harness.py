@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 
 from asyncstore import __version__
 
@@ -26,7 +29,10 @@ Step = Callable[[], Awaitable[object]]
 
 @dataclass
 class Measure:
-    """One measured ratio: times in microseconds a call, the bar that the ratio must not pass."""
+    """One measured ratio, to what it is measured by, and the bar that it must not pass.
+
+    Times are in microseconds a call.
+    """
 
     name: str
     bar: float
@@ -34,6 +40,7 @@ class Measure:
     floor: float = 0.0
     ratio: float = 0.0
     rounds: list[float] = field(default_factory=list)
+    unit: str = "µs"
 
     @property
     def held(self) -> bool:
@@ -69,13 +76,38 @@ async def _timed(step: Step, calls: int) -> float:
     return statistics.median(times) * 1e6
 
 
+@contextmanager
+def grown() -> Iterator[list[float]]:
+    """By how many MiB the resident memory of this process grew at most meanwhile; Linux only."""
+    most = [0.0]
+    done = Event()
+    before = _resident()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            most[0] = max(most[0], _resident() - before)
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
 def table(measures: list[Measure]) -> str:
     """The measures as a Markdown table."""
     lines = ["| measure | asyncstore | floor | ratio | bar | |", "|---|---|---|---|---|---|"]
     for m in measures:
         held = "held" if m.held else "MISSED"
         lines.append(
-            f"| {m.name} | {m.ours:,.0f} µs | {m.floor:,.0f} µs | {m.ratio:.2f} | "
+            f"| {m.name} | {m.ours:,.0f} {m.unit} | {m.floor:,.0f} {m.unit} | {m.ratio:.2f} | "
             f"{m.bar:.2f} | {held} |"
         )
     return "\n".join(lines)
