@@ -18,10 +18,10 @@ class ProgressBars:
     """Draws a bar for each operation under way; to be given as ``on_progress``.
 
     One may serve any number of operations, at once and one after the other, as long as those that
-    run at once differ in kind or key. Used as a context
-    manager it takes away, in the end, the bars of those that failed. ``options`` go to every bar
-    of tqdm, which chooses the form that a terminal or a notebook can show. Importing this module
-    without tqdm raises ImportError, which names the extra.
+    run at once differ in kind or key. Used as a context manager it takes away, in the end, the
+    bars of those that failed. ``options`` go to every bar of tqdm, which chooses the form that a
+    terminal or a notebook can show. Importing this module without tqdm raises ImportError, which
+    names the extra.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -6,6 +6,7 @@ import mmap
 from typing import Final
 
 _LARGE: Final = 1024 * 1024
+_PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 def buffer(size: int) -> memoryview:
@@ -15,4 +16,4 @@ def buffer(size: int) -> memoryview:
     large blocks that were freed in it. With 8 MiB pieces made by several threads that is tens of
     MiB on top of what is in use.
     """
-    return memoryview(mmap.mmap(-1, size) if size >= _LARGE else bytearray(size))
+    return memoryview(mmap.mmap(-1, size, flags=_PRIVATE) if size >= _LARGE else bytearray(size))

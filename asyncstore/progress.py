@@ -20,8 +20,9 @@ class ProgressEvent:
     many files the object is made. ``done`` is true for the last event, once the operation has
     succeeded, and for no other.
 
-    ``bytes`` never falls, but for an operation that starts again, since its object was overwritten
-    meanwhile.
+    A load that a store starts before it knows which mount is the one reports, too, and ends without
+    a last event if it was another. ``bytes`` never falls, but for an operation that starts again,
+    since its object was overwritten meanwhile or a service refused to copy it.
     """
 
     operation: Operation

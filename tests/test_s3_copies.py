@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from asyncstore import AsyncRegistry, AsyncStore, BackendError, ProgressEvent
+from asyncstore import AsyncRegistry, AsyncStore, BackendError, IntegrityError, ProgressEvent
 from tests.servers.client import s3_client
 from tests.servers.control import Control
 from tests.support import BUCKET, fresh_name, s3_uri
@@ -105,6 +105,33 @@ async def test_a_target_that_packs_otherwise_is_written_through_us(
     await store.copy("wide/y", target="a/y", verify="none")
     assert kinds(counting)["COPY"] == 0
     assert (await store.load("wide/x"), await store.load("a/y")) == (b"1" * 20_000, b"2" * 20_000)
+
+
+async def test_what_the_service_refuses_to_copy_comes_through_us(
+    store: AsyncStore, counting: Control
+) -> None:
+    await store.save("a/x", DATA)
+    counting.reset()
+    counting.fail(n=1, status=501, match="b/d/")
+    await store.copy("a/x", target="b/x", verify="none")
+    sent = kinds(counting)
+    assert (sent["COPY"], sent["PART"]) == (1, 3)
+    assert await store.load("b/x") == DATA
+
+
+async def test_what_is_cut_or_gone_is_not_copied(store: AsyncStore, counting: Control) -> None:
+    await store.save("a/x", DATA)
+    place = store.get_mount("a").registry.uri.split("/")[3].partition("?")[0]
+    async with s3_client(counting.url) as client:
+        listed = await client.list_objects_v2(Bucket=BUCKET, Prefix=f"{place}/d/")
+        [key] = [each["Key"] for each in listed["Contents"]]
+        await client.put_object(Bucket=BUCKET, Key=key, Body=DATA[:-1])
+        with pytest.raises(IntegrityError):
+            await store.copy("a/x", target="b/x", verify="none")
+        await client.delete_object(Bucket=BUCKET, Key=key)
+    with pytest.raises(IntegrityError):
+        await store.copy("a/x", target="b/x", verify="none")
+    assert not await store.has_object("b/x")
 
 
 async def test_a_copy_that_fails_leaves_nothing(store: AsyncStore, counting: Control) -> None:

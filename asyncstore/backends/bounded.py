@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from asyncstore.backends.base import (
@@ -217,8 +218,9 @@ class BoundedBackend:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             return await self._put_stream(key, data)
         size = memoryview(data).nbytes
-        if self._on_stored is not None and size > _PIECE:
-            return await self._put_stream(key, parts_of(data, _PIECE))
+        if self._on_stored is not None and size > _PIECE and not self._remote:
+            async with aclosing(parts_of(data, _PIECE)) as pieces:
+                return await self._put_stream(key, pieces)
         await self._repeat("writing", key, size, lambda: self.inner.put(key, data))
         return self._stored(size)
 
@@ -241,7 +243,6 @@ class BoundedBackend:
         await self._repeat(
             "copying to", key, size, lambda: copier.copy_object(source.inner, source_key, key)
         )
-        self._stored(size)
 
     # -- parts: what put_in_parts asks for; only where the backend has them ------------------
 

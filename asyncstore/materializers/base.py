@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from asyncstore.digests import Buffer
@@ -169,14 +170,15 @@ class Materializers:
     ) -> Materializers:
         """A table with these where they lose to all others, and no known id is replaced.
 
-        They win against pickle alone, which takes anything.
+        They win against asyncstore's own pickle alone, which takes anything.
 
         ``problems`` go into the message when nothing is found.
         """
         added = [one for one in materializers if one.id not in self._by_id]
-        pickles = [one for one in self if one.id in PICKLES]
+        known = list(self)
+        pickles = list(takewhile(lambda one: one.id in PICKLES, known))  # only our own come first
         return Materializers(
-            [*pickles, *added, *(one for one in self if one.id not in PICKLES)],
+            [*pickles, *added, *known[len(pickles) :]],
             allow_pickle=self._allow_pickle,
             problems=[*self._problems, *problems],
         )

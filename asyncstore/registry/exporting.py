@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from asyncstore.concurrency import by_turns, in_worker, some_at_once, task_of, to_the_end
+from asyncstore.concurrency import by_turns, in_worker, task_of, to_the_end
 from asyncstore.errors import AsyncStoreError, IntegrityError, MaterializationError
 from asyncstore.record import FileEntry, Manifest
 from asyncstore.registry.fetching import Fetched, chunk_of
@@ -113,8 +113,8 @@ async def _fill(o: Opened, fetched: Fetched, staged: str, verify: Verify) -> Non
     small = [entry for entry in manifest.files if entry.n <= _SMALL]
     large = [entry for entry in manifest.files if entry.n > _SMALL]
     write = partial(_write_file, o, fetched, staged, verify)
-    await some_at_once(_SMALL_AT_ONCE, [partial(write, entry) for entry in small])
-    await some_at_once(_LARGE_AT_ONCE, [partial(write, entry) for entry in large])
+    await by_turns(_SMALL_AT_ONCE, (partial(write, entry) for entry in small))
+    await by_turns(_LARGE_AT_ONCE, (partial(write, entry) for entry in large))
 
 
 def _make_folders(staged: str, manifest: Manifest) -> None:
@@ -127,17 +127,16 @@ async def _write_file(
     o: Opened, fetched: Fetched, staged: str, verify: Verify, entry: FileEntry
 ) -> None:
     """Write a file chunk by chunk, some at once: each goes to its own place in the file."""
-    path = f"{staged}/{entry.p}"
-    if len(entry.chunks) != 1:
+    path, count = f"{staged}/{entry.p}", len(entry.chunks)
+    if count != 1:
         await _seen_through(_write_chunk, path, 0, b"", entry.x, True)
 
     async def one(at: int) -> None:
         chunk = await chunk_of(o, fetched.found, fetched.record, entry, at, verify)
-        only = len(entry.chunks) == 1
-        await _seen_through(_write_chunk, path, at * entry.s, chunk, entry.x, only)
+        await _seen_through(_write_chunk, path, at * entry.s, chunk, entry.x, count == 1)
         o.meter.moved(len(chunk))
 
-    calls = (partial(one, at) for at in range(len(entry.chunks)))
+    calls = (partial(one, at) for at in range(count))
     await by_turns(_WRITES, calls)
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from asyncstore.concurrency import some_at_once
+from asyncstore.concurrency import by_turns
 from asyncstore.errors import (
     BackendError,
     BackendTimeout,
@@ -123,9 +123,8 @@ async def _copy_once(
     payload = Payload(target, draft)
     try:
         places = _places(source, found, record, target, draft) if verify == "none" else None
-        if places is not None:
-            await _copied_within(source, found, record, payload, places)
-        else:
+        if places is None or not await _copied_within(source, found, record, payload, places):
+            target.meter.begin(manifest.size, len(manifest.files))
             await payload.upload(uploads)
         saved = await save_at(target, draft, version, policy, payload)
     except RegistryVersionConflict:
@@ -166,12 +165,18 @@ async def _copied_within(
     record: Record,
     payload: Payload,
     places: list[tuple[str, int]],
-) -> None:
+) -> bool:
+    """Have the service copy; whether objects of the right sizes are there now.
+
+    Where not, they are to go through us, which tells what is wrong with them, if anything is.
+    """
     try:
-        await payload.copy(source, places)
+        if await payload.copy(source, places):
+            return True
     except BackendError:
-        await must_be_current(source, found, record)  # else it is read again
-        raise
+        pass
+    await must_be_current(source, found, record)  # else it is read again
+    return False
 
 
 async def _is_one_place(source: Opened, found: Found, record: Record, target: Opened) -> bool:
@@ -254,4 +259,4 @@ async def _verify_once(o: Opened, found: Found) -> None:
         for at in range(len(entry.chunks)):
             await chunk_of(o, found, record, entry, at, "full")
 
-    await some_at_once(_AT_ONCE, [partial(check, entry) for entry in entries])
+    await by_turns(_AT_ONCE, (partial(check, entry) for entry in entries))

@@ -81,15 +81,23 @@ class Payload:
             puts = [partial(put, key, data) for key, data in zip(self._keys, payloads, strict=True)]
             await some_at_once(_STREAMS_AT_ONCE if streams else _AT_ONCE, puts)
 
-    async def copy(self, source: Opened, places: Sequence[tuple[str, int]]) -> None:
-        """Have the service copy them from these keys, of these sizes, of another registry."""
-        io, meter = self._o.io, self._o.meter
-        io = io.watched(meter.moved) if meter.watched else io
+    async def copy(self, source: Opened, places: Sequence[tuple[str, int]]) -> bool:
+        """Have the service copy them from these keys of another registry.
+
+        Answers whether each is of the size that is given with its key.
+        """
+
+        async def one(key: str, source_key: str, size: int) -> bool:
+            await self._o.io.copy_object(source.io, source_key, key, size)
+            there = await self._o.io.head(key)
+            self._o.meter.moved(size)
+            return there is not None and there.size == size
+
         copies = [
-            partial(io.copy_object, source.io, source_key, key, size)
+            partial(one, key, source_key, size)
             for key, (source_key, size) in zip(self._keys, places, strict=True)
         ]
-        await some_at_once(_AT_ONCE, copies)
+        return all(await some_at_once(_AT_ONCE, copies))
 
     def release(self) -> None:
         """No commit refers to them, nor may one yet appear."""

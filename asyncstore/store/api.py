@@ -151,18 +151,18 @@ class AsyncStore(StoreBase, MappingReads):
         check_verify(verify)
         check_output_dir(output_dir)
         views: dict[str, AsyncRegistry] = {}
-
-        def view(location: str, name: str) -> AsyncRegistry:
-            if location not in views:
-                registry, shown = self._mounts.view(location), join_key(location, name)
-                views[location] = registry.watching(on_progress, "load", shown)
-            return views[location]
+        _, name, text = self._split(key, version)
 
         async def fetch(mount: StoreMount, hit: Hit) -> Fetched:
-            return await view(mount.name, hit.found.name).fetch_found(hit.found, verify)
+            registry, shown = self._mounts.view(mount.name), join_key(mount.name, name, text)
+            views[mount.name] = watched = registry.watching(on_progress, "load", shown)
+            return await watched.fetch_found(hit.found, verify)
 
         place = await self.place_to_read(key, version, fetch=fetch)
-        registry = view(place.location, place.name)
+        registry = views.get(place.location)
+        if registry is None:
+            shown = join_key(place.location, name, text)
+            registry = place.registry.watching(on_progress, "load", shown)
         if isinstance(place.fetched, Exception):
             raise place.fetched
         if place.fetched is not None:
@@ -315,13 +315,15 @@ class AsyncStore(StoreBase, MappingReads):
 
         Answers the target's version, by default the source's number. Identical content at the
         target is success, other content a conflict; onto itself it does nothing. Every chunk is
-        verified on its way; ``verify="full"`` reads the copy back and checks it, too. With
-        ``"none"`` a service that both are on copies by itself, and nothing is verified.
+        verified on its way; ``verify="full"`` reads the copy back and checks it, too: one that is
+        found damaged stays, and is refused by every load, until that version is deleted. With
+        ``"none"`` a service that both are on copies by itself, and only sizes are looked at.
         """
         check_verify(verify)
         to = self.place_to_write(target, target_version, "copy")
         place = await self.place_to_read(source, source_version)
-        watched = to.registry.watching(on_progress, "copy", join_key(place.location, place.name))
+        shown = join_key(place.location, place.name, place.version)
+        watched = to.registry.watching(on_progress, "copy", shown)
         with naming(place):
             copied = await watched.copy_from(
                 place.registry, place.name, place.version, target=to.name,
@@ -349,7 +351,8 @@ class AsyncStore(StoreBase, MappingReads):
         check_verify(verify)
         place = self.place_to_write(source, source_version, "move")
         to = self.place_to_write(target, target_version, "move")
-        watched = to.registry.watching(on_progress, "move", join_key(place.location, place.name))
+        shown = join_key(place.location, place.name, place.version)
+        watched = to.registry.watching(on_progress, "move", shown)
         with naming(place):
             copied = await watched.move_from(
                 place.registry, place.name, place.version, target=to.name,
@@ -438,7 +441,7 @@ class AsyncStore(StoreBase, MappingReads):
     ) -> AsyncGenerator[ObjectReader]:
         """The raw bytes of an object; resolves a key as :meth:`load` does."""
         place = await self.place_to_read(key, version)
-        shown = join_key(place.location, place.name)
+        shown = join_key(place.location, place.name, place.version)
         watched = place.registry.watching(on_progress, "read", shown)
         async with AsyncExitStack() as stack:
             reading = watched.open_reader(place.name, place.version, verify=verify)

@@ -13,6 +13,7 @@ import pytest
 from asyncstore import AsyncRegistry
 from asyncstore.errors import MaterializationError
 from asyncstore.materializers import plugins
+from asyncstore.materializers.basic import JsonMaterializer
 
 PACKAGE = """
 import fractions
@@ -102,6 +103,17 @@ async def test_pickle_takes_only_what_none_of_them_does(plugin: None) -> None:
         assert (await registry.info("theirs"))["materializer"] == "example.range"
         await registry.save("nobody's", slice(3))
         assert (await registry.info("nobody's"))["materializer"] == "pickle"
+
+
+@pytest.mark.asyncio
+async def test_what_a_registry_was_given_wins_whatever_its_id_is(plugin: None) -> None:
+    class Given(JsonMaterializer):
+        id = "joblib"
+        types = (int,)
+
+    async with AsyncRegistry("memory://", allow_pickle=True, materializers=[Given()]) as registry:
+        await registry.save("x", 3)
+        assert (await registry.info("x"))["materializer"] == "joblib"
 
 
 @pytest.mark.asyncio

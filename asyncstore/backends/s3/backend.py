@@ -36,7 +36,9 @@ _READ: Final = 256 * 1024
 _ROOM: Final = 256 * 1024 * 1024
 _PAST_ALL: Final = "\U0010ffff"
 _BATCH: Final = 1000
-_MOST_COPIED: Final = 5 * 1024**3
+_MOST_COPIED: Final = 1024**3
+"""Bytes that a service copies within the time that one request may be silent."""
+
 _WHOLE: Final = 1024 * 1024
 """Who asks for so much from the start wants all there is, and is spared the answer to a range."""
 
@@ -420,16 +422,24 @@ class _Body(io.BytesIO):
         return memoryview(self._data)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        start = self._at
-        self._at = len(self._data) if size is None or size < 0 else start + size
+        start, end = self._at, len(self._data)
+        self._at = end if size is None or size < 0 else min(start + size, end)
         return self._data[start : self._at].tobytes()
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self.read(len(memoryview(buffer).cast("B")))
+        memoryview(buffer).cast("B")[: len(data)] = data
+        return len(data)
+
+    def getvalue(self) -> bytes:
+        return self._data.tobytes()
 
     def tell(self) -> int:
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
-        self._at = max(0, origin + offset)
+        self._at = min(max(0, origin + offset), len(self._data))
         return self._at
 
 
