@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
-import zlib
-from base64 import b64encode
 from collections.abc import AsyncIterable, Sequence
 from typing import Any, Final
 
@@ -24,6 +20,7 @@ from asyncstore.backends.base import (
 from asyncstore.backends.multipart import put_in_parts
 from asyncstore.backends.probing import PROBE
 from asyncstore.backends.s3.address import S3Address, S3Options, parse_address
+from asyncstore.backends.s3.bodies import Body, crc32, md5, read_body
 from asyncstore.backends.s3.client import Lease, S3Client, lease
 from asyncstore.backends.s3.faults import code_of, is_absent, mapped, reply_to, status_of
 from asyncstore.concurrency import SMALL, maybe_in_worker, together
@@ -32,8 +29,6 @@ from asyncstore.errors import BackendCapabilityError, BackendError
 _MAY_BE_STYLE: Final = (PutStatus.REFUSED, PutStatus.UNKNOWN)
 """What a service may answer to a tag in quotes that it takes without them only."""
 
-_READ: Final = 256 * 1024
-_ROOM: Final = 256 * 1024 * 1024
 _PAST_ALL: Final = "\U0010ffff"
 _BATCH: Final = 1000
 _MOST_COPIED: Final = 1024**3
@@ -103,7 +98,7 @@ class S3Backend:
                 size, expected = self._sizes(reply, key, start)
                 if length is not None:
                     expected = min(expected, length)
-                data = await _read(body, expected)
+                data = await read_body(body, expected)
             return Blob(data, size, _tag(reply))
         except Exception as error:
             if is_absent(error):
@@ -249,11 +244,11 @@ class S3Backend:
     async def _body(self, data: Buffer) -> dict[str, Any]:
         """The bytes as a client takes them without a copy, and their checksum."""
         large = memoryview(data).nbytes > SMALL
-        found: dict[str, Any] = {"Body": _Body(data) if large else bytes(data)}
+        found: dict[str, Any] = {"Body": Body(data) if large else bytes(data)}
         if self._address.options.checksum == "md5":
-            found["ContentMD5"] = await maybe_in_worker(large, _md5, data)
+            found["ContentMD5"] = await maybe_in_worker(large, md5, data)
         elif self._address.options.checksum == "crc32":
-            found["ChecksumCRC32"] = await maybe_in_worker(large, _crc32, data)
+            found["ChecksumCRC32"] = await maybe_in_worker(large, crc32, data)
         return found
 
     def copies_from(self, source: Backend, size: int) -> bool:
@@ -407,42 +402,6 @@ class S3Backend:
         return f"{self.uri}: {doing} {what}"
 
 
-class _Body(io.BytesIO):
-    """Any buffer to be sent piece by piece, without a copy of the whole.
-
-    A plain one copies what is not bytes, and all of it where aiohttp asks for its size.
-    """
-
-    def __init__(self, data: Buffer) -> None:
-        super().__init__()
-        self._data = memoryview(data).cast("B")
-        self._at = 0
-
-    def getbuffer(self) -> memoryview:
-        return memoryview(self._data)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        start, end = self._at, len(self._data)
-        self._at = end if size is None or size < 0 else min(start + size, end)
-        return self._data[start : self._at].tobytes()
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self.read(len(memoryview(buffer).cast("B")))
-        memoryview(buffer).cast("B")[: len(data)] = data
-        return len(data)
-
-    def getvalue(self) -> bytes:
-        return self._data.tobytes()
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
-        self._at = min(max(0, origin + offset), len(self._data))
-        return self._at
-
-
 def _tag(reply: dict[str, Any]) -> str:
     """The ETag of a reply, which every S3 gives; a reply without one is not S3's."""
     return _unquoted(reply["ETag"])
@@ -450,31 +409,3 @@ def _tag(reply: dict[str, Any]) -> str:
 
 def _unquoted(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
-
-
-async def _read(body: Any, expected: int) -> bytes:
-    """So many bytes of a body."""
-    if expected <= _READ:
-        data: bytes = await body.read(expected) if expected else b""
-        if len(data) == expected:
-            return data
-    else:
-        data = b""
-    # Written into room that is there from the start, and handed over as it is: the bytes are in
-    # memory once. Only a lying size has no room, and grows as it comes.
-    whole = io.BytesIO(bytes(min(expected, _ROOM)))
-    have = whole.write(data)
-    while have < expected:
-        piece: bytes = await body.read(min(_READ, expected - have))
-        if not piece:
-            raise BackendError(f"the body ends after {have} of {expected} bytes", transient=True)
-        have += whole.write(piece)
-    return whole.getvalue()
-
-
-def _md5(data: Buffer) -> str:
-    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-
-
-def _crc32(data: Buffer) -> str:
-    return b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
